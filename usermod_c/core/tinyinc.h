@@ -1,0 +1,326 @@
+/* TinyInc core: neural networks that learn on a microcontroller, one sample at a time.
+ *
+ * Every call is a function over buffers that the caller owns. The core keeps nothing between calls,
+ * allocates nothing, and needs no C library. A network is five buffers, the sections of an image
+ * file (../SPEC.md); tinc_open() checks them and fills a view, and every other call works on a view
+ * that was opened just before, because a caller may change a buffer at any time.
+ *
+ * Calls return TINC_OK or a negative tinc_error; net->fault then says what was wrong and where, and
+ * tinc_describe() puts it in words. After an error no buffer but the scratch has changed.
+ *
+ * Units: samples enter the network normalised, x = clip((raw - input_offset) * input_scale).
+ * Classes, slots, layers and units count from 0. All values are little-endian. */
+#ifndef TINYINC_H
+#define TINYINC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TINC_VERSION_MAJOR 1
+#define TINC_VERSION_MINOR 0
+#define TINC_MAX_SECTIONS 16
+#define TINC_MAX_LAYERS 32
+#define TINC_MAX_UNITS 65535 /* units of one layer, and values of one sample */
+#define TINC_TEXT_BYTES 96   /* longest text of tinc_describe(), with its NUL */
+#define TINC_NONE 0xFFFFFFFFu
+
+typedef enum {
+    TINC_OK = 0,
+    TINC_E_ALIGNMENT = -1,
+    TINC_E_TRUNCATED = -2,
+    TINC_E_MAGIC = -3,
+    TINC_E_VERSION = -4,
+    TINC_E_STRUCTURE_CRC = -5,
+    TINC_E_SECTION_CRC = -6,
+    TINC_E_HEADER = -7,
+    TINC_E_SECTION = -8,
+    TINC_E_SECTION_UNKNOWN = -9,
+    TINC_E_SECTION_BYTES = -10,
+    TINC_E_LAYER_KIND = -11,
+    TINC_E_LAYER_FIELD = -12,
+    TINC_E_LAYER_CHAIN = -13,
+    TINC_E_LAYER_BOUNDS = -14,
+    TINC_E_FORMAT = -15,
+    TINC_E_MEMORY = -16,
+    TINC_E_STATE = -17,
+    TINC_E_VALUE = -18,
+    TINC_E_SCRATCH = -19,
+    TINC_E_BUSY = -20,
+    TINC_E_SAMPLE_SIZE = -21,
+    TINC_E_SAMPLE_TYPE = -22,
+    TINC_E_SAMPLE_VALUE = -23,
+    TINC_E_CLASS = -24,
+    TINC_E_LAYER = -25,
+    TINC_E_UNIT = -26,
+    TINC_E_CAPACITY = -27,
+    TINC_E_SLOT = -28,
+    TINC_E_ARGUMENT = -29,
+    TINC_E_DIVERGED = -30
+} tinc_error;
+
+/* Arithmetic of a network. Q8 has its place in the format; this core refuses it. */
+enum { TINC_F32 = 0, TINC_Q8 = 1 };
+/* What follows the last layer: softmax with cross-entropy; the others are reserved. */
+enum { TINC_SOFTMAX = 0, TINC_REGRESSION = 1, TINC_SIGMOID = 2 };
+enum { TINC_DENSE = 1 };
+enum { TINC_LINEAR = 0, TINC_RELU = 1 };
+enum { TINC_RULE_FULL, TINC_RULE_STATIC, TINC_RULE_TINYPROP, TINC_RULE_TINYPROP2, TINC_RULE_SAMPLED };
+
+/* The buffers of a network, in this order in every call. */
+enum { TINC_STRUCTURE, TINC_TRAINED, TINC_FROZEN, TINC_MEMORY, TINC_STATE, TINC_SECTIONS };
+
+/* Header, 128 bytes, at the start of the structure. */
+typedef struct {
+    uint8_t magic[4]; /* "TINC" */
+    uint16_t version_major;
+    uint16_t version_minor;
+    uint32_t structure_bytes; /* header, section table and layer table; a multiple of 8 */
+    uint32_t structure_crc;   /* CRC-32 of those bytes with this field taken as 0 */
+    uint32_t file_bytes;
+    uint32_t sequence;     /* checkpoint number, 0 in a deployed file */
+    uint8_t lineage[16];   /* the same in a deployed file and its checkpoints */
+    uint8_t format;        /* TINC_F32 */
+    uint8_t head;          /* TINC_SOFTMAX */
+    uint8_t section_count; /* 4..16 */
+    uint8_t layer_count;   /* 1..32 */
+    uint8_t input_type;    /* 0: float32 activations enter layer 0 */
+    uint8_t normalisation; /* 0: one offset and scale for all values */
+    uint8_t optimiser;     /* 0: plain SGD */
+    uint8_t input_rank;    /* 1..4 axes in use, the others 1 */
+    uint32_t input_shape[4];
+    float input_offset; /* raw units */
+    float input_scale;  /* 1 / raw units, not 0 */
+    float input_low;    /* normalised units: values below are clipped to it */
+    float input_high;
+    float input_step;         /* reserved for q8: scale of the input activation, 0 in f32 */
+    int32_t input_zero_point; /* reserved for q8, 0 in f32 */
+    uint8_t reserved[40];     /* 0 */
+} tinc_header;
+
+/* Entry of the section table, 32 bytes. Sections follow the structure in the order of the table. */
+enum { TINC_SECTION_REQUIRED = 1, TINC_SECTION_READ_ONLY = 2 };
+typedef struct {
+    uint32_t kind; /* TINC_TRAINED..TINC_STATE once each; others are optional extensions */
+    uint32_t flags;
+    uint32_t offset; /* from the start of the file; a multiple of 8 */
+    uint32_t bytes;  /* a multiple of 8, may be 0 */
+    uint32_t crc;    /* CRC-32 of the section */
+    uint32_t reserved[3];
+} tinc_section;
+
+/* Entry of the layer table, 96 bytes. Tensors lie in the trained section when their flag is set,
+ * else in the frozen section; offsets are from the start of that section and multiples of 8. */
+enum { TINC_TRAIN_WEIGHTS = 1, TINC_TRAIN_BIAS = 2 };
+typedef struct {
+    uint8_t kind;       /* TINC_DENSE */
+    uint8_t activation; /* TINC_LINEAR (the last layer) or TINC_RELU */
+    uint8_t flags;
+    uint8_t update_eighths;  /* trained input channels in eighths; 8 */
+    uint8_t weight_type;     /* 0 float32; reserved: 1 int8, 2 int16 masters, 3 as byte planes */
+    uint8_t bias_type;       /* 0 float32; reserved: 1 int32 */
+    uint8_t optimiser_slots; /* per trained weight; 0 */
+    uint8_t rank;            /* 1 */
+    uint8_t kernel[2], stride[2], padding[4], dilation[2]; /* convolutions; 0 */
+    uint16_t source;                                       /* residual add; 0xFFFF */
+    uint32_t groups;                                       /* convolutions; 0 */
+    uint32_t input_shape[3];  /* capacity; dense: {inputs, 1, 1} */
+    uint32_t output_shape[3]; /* capacity; dense: {units, 1, 1} */
+    uint32_t active;          /* units in use, 1..output_shape[0] */
+    uint32_t weights_offset;  /* row per unit, row stride input_shape[0] */
+    uint32_t bias_offset;
+    uint32_t scales_offset; /* reserved for q8: per-unit scales; 0 */
+    uint32_t slots_offset;  /* reserved: optimiser slots; 0 */
+    uint32_t masks_offset;  /* reserved: update masks; 0 */
+    float output_step;      /* reserved for q8; 0 */
+    int32_t output_zero_point;
+    uint32_t reserved[4];
+} tinc_layer;
+
+/* Start of the distilled memory, 64 bytes: samples as uint8, x = offset + step * q. */
+typedef struct {
+    uint32_t capacity;    /* slots, 0..65535 */
+    uint32_t count;       /* slots in use, the first ones */
+    uint32_t features;    /* values per sample, the network's inputs */
+    uint32_t stride;      /* bytes from sample to sample */
+    uint8_t element_type; /* 0 uint8; reserved: 1 packed 4 bit, 2 int8 */
+    uint8_t soft_labels;  /* 0 */
+    uint16_t reserved16;
+    float step;              /* normalised units, above 0 */
+    float offset;            /* normalised units */
+    uint32_t classes_offset; /* uint16 per slot: its class */
+    uint32_t weights_offset; /* uint16 per slot: samples it stands for, saturating */
+    uint32_t samples_offset;
+    uint32_t soft_offset; /* reserved: soft labels; 0 */
+    uint32_t reserved[5];
+} tinc_memory;
+
+/* Start of the labels and settings, 128 bytes. */
+typedef struct {
+    uint8_t rule;
+    uint8_t label_type;      /* 0 UTF-8, NUL-padded to label_bytes; 1 int32 */
+    uint8_t label_bytes;     /* 4..64, a multiple of 4 */
+    uint8_t replay;          /* memory samples replayed per learned sample, 0..255 */
+    uint32_t class_capacity; /* units the last layer has room for */
+    uint32_t generator;      /* random state, not 0 */
+    uint32_t lessons;        /* samples learned, saturating */
+    uint32_t trained;        /* of these, not skipped */
+    float learning_rate;     /* above 0, at most 10 */
+    float static_ratio;      /* 0..1, rule static */
+    float s_min, s_max;      /* 0..1, rules tinyprop and tinyprop2 (arXiv 2308.09201) */
+    float zeta;              /* 0..1, per layer towards the input */
+    float d_min, d_max;      /* 0..1, rule tinyprop2 (arXiv 2409.07109) */
+    float beta;              /* 0..10 */
+    float d_threshold;       /* 0..10: train when D reaches it */
+    float error_threshold;   /* above 0: rule sampled trains with probability Y / this */
+    float hidden_ratio;      /* 0..1: share of hidden units that rule sampled trains */
+    float input_threshold;   /* 0..1: share of the largest input below which it skips a weight */
+    float rates[2];          /* reserved: q8 shifts, momentum; 0 */
+    uint32_t layers_offset;  /* tinc_layer_state per layer */
+    uint32_t classes_offset; /* tinc_class_state per class of class_capacity */
+    uint32_t labels_offset;  /* label_bytes per class of class_capacity */
+    uint32_t reserved[7];
+} tinc_state;
+
+typedef struct {
+    float y_max; /* running maximum of the layer's local error Y */
+    uint32_t reserved;
+} tinc_layer_state;
+
+typedef struct {
+    uint32_t seen;     /* samples of this class learned, saturating */
+    uint32_t replayed; /* how often tinc_choose() took it, for balance */
+} tinc_class_state;
+
+typedef struct {
+    int32_t code;      /* tinc_error */
+    uint32_t where;    /* layer, section or position that the text names */
+    uint32_t found;    /* values that the text compares */
+    uint32_t expected;
+} tinc_fault;
+
+/* A view over the five buffers, valid until one of them changes size or structure. */
+typedef struct {
+    tinc_header *header;
+    tinc_layer *layers;
+    uint8_t *section[TINC_SECTIONS];
+    uint32_t bytes[TINC_SECTIONS];
+    uint32_t section_index[TINC_SECTIONS]; /* in the section table */
+    tinc_memory *memory;                   /* NULL when the network has none */
+    tinc_state *state;
+    uint32_t inputs;
+    uint32_t layer_count;
+    tinc_fault fault;
+} tinc_net;
+
+/* What tinc_learn() reports: counts (4 + layers of them) and figures. */
+enum {
+    TINC_STEP_SKIPPED,   /* 1 when the rule left the sample untrained */
+    TINC_STEP_PREDICTED, /* class before the update */
+    TINC_STEP_FORWARD,   /* multiply-accumulates actually done */
+    TINC_STEP_BACKWARD,
+    TINC_STEP_K, /* per layer: the rule's k, 0 where nothing was trained */
+};
+enum { TINC_STEP_LOSS, TINC_STEP_ERROR, TINC_STEP_PROBABILITY, TINC_STEP_FIGURES };
+
+/* ---- image.c: is it a network? ---- */
+
+/* Check the structure alone: before its sections are read, its table is all there is. Fills
+ * header, layers, inputs. */
+int tinc_open_structure(tinc_net *net, void *structure, size_t bytes);
+
+/* Check structure and the headers of memory and state against the five buffers, in O(layers), and
+ * fill the view. A section of 0 bytes may be NULL. Bases must be aligned to 8. */
+int tinc_open(tinc_net *net, void *const section[TINC_SECTIONS], const size_t bytes[TINC_SECTIONS]);
+
+/* After tinc_open() on a file just read: every CRC, every weight finite, every slot's class in use.
+ * O(bytes). */
+int tinc_check(tinc_net *net);
+
+/* Before writing: put the section CRCs, then the structure's CRC, into the structure. */
+void tinc_seal(tinc_net *net);
+
+/* CRC-32 (IEEE 802.3, reflected, as zlib's), continuing from crc (0 to start). */
+uint32_t tinc_crc32(uint32_t crc, const void *data, size_t bytes);
+
+/* The fault in words, NUL-terminated, for example "sample has 63 values, expected 64". */
+void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
+
+/* ---- sample.c: from raw values to what the network sees ---- */
+
+/* Convert n values of a typecode ('b' int8, 'B' uint8, 'h' int16, 'H' uint16, 'f' float32; Python's
+ * array module) to normalised x[inputs]. Refuses a wrong count, an unknown type, a misaligned
+ * buffer, NaN and infinity, naming the position. */
+int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float *x);
+
+/* ---- forward.c and learn.c ---- */
+
+/* Bytes of scratch that tinc_infer() and tinc_learn() need, at full capacity. Aligned to 8. */
+size_t tinc_scratch_bytes(const tinc_net *net);
+
+/* Class probabilities of a normalised sample x[inputs] into probabilities[active classes]; returns
+ * the likeliest class (the lowest of equals). */
+int tinc_infer(tinc_net *net, const float *x, float *probabilities, void *scratch,
+               size_t scratch_bytes);
+
+/* One step of SGD on the sample under the state's rule. Updates trained tensors, y_max, generator
+ * and counters; a diverging step (a logit that is not finite) is refused. counts[4 + layers],
+ * figures[TINC_STEP_FIGURES]. */
+int tinc_learn(tinc_net *net, const float *x, uint32_t target, uint32_t *counts, float *figures,
+               void *scratch, size_t scratch_bytes);
+
+/* ---- dense.c, topk.c: kernels ---- */
+
+/* out[rows][columns] = a[rows][inner] b[inner][columns], row-major; out overlaps neither. */
+void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t inner,
+                 size_t columns);
+
+/* Indices of the k largest |values|, ascending; of equals the lower index wins. 1 <= k <= n <=
+ * 65535. Exact zeros are never selected. Returns how many were. O(n log k). */
+size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices);
+
+/* ---- resize.c: capacity in use ---- */
+
+/* Put `units` more units of a layer to use. Hidden: incoming weights uniform in
+ * +-sqrt(6 / inputs) (He et al. 2015), outgoing in half that bound of the next layer, bias 0.
+ * Last layer: a class that starts with zero weights. */
+int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units);
+
+/* Take one unit out of use; the last unit moves into its place. At least one stays. In the last
+ * layer the labels and class states move likewise, and memory slots of the class are freed. */
+int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit);
+
+/* The hidden unit whose removal matters least: smallest sum of |outgoing| times sum of |incoming|
+ * weights, bias included. */
+int tinc_least_useful(tinc_net *net, uint32_t layer);
+
+/* ---- memory.c: the distilled memory ---- */
+
+/* A slot to replay: of the class replayed least so far (the lowest of equals; `excluded`, or none
+ * with TINC_NONE, is left out), a random slot. Returns the slot, or TINC_E_SLOT when there is none
+ * (the fault is not set). */
+int tinc_choose(tinc_net *net, uint32_t excluded);
+
+/* Slot to normalised x[inputs]; returns its class. */
+int tinc_recall(tinc_net *net, uint32_t slot, float *x);
+
+/* Quantise x into a slot (an existing one, or `count` to append) as a sample of a class. */
+int tinc_remember(tinc_net *net, uint32_t slot, const float *x, uint32_t cls);
+
+/* The slot of a class (TINC_NONE: any) nearest to x, or TINC_E_SLOT when there is none; *distance,
+ * where not NULL, gets the squared Euclidean distance in normalised units. */
+int tinc_nearest(tinc_net *net, const float *x, uint32_t cls, float *distance);
+
+/* Online k-means: move a slot's sample by 1 / weight towards x, with random rounding so that small
+ * moves count; its weight grows up to 16. */
+int tinc_move(tinc_net *net, uint32_t slot, const float *x);
+
+/* ---- arithmetic.c: what libm would have given ---- */
+
+/* Relative error below 2e-7 for x in [-87, 88]; 0 below, the largest float above. */
+float tinc_exp(float x);
+/* Absolute error below 2e-7 + 1e-7 |log x| for normal x > 0. */
+float tinc_log(float x);
+/* 1 / sqrt(x), relative error below 3e-7, for normal x > 0. */
+float tinc_rsqrt(float x);
+
+#endif
