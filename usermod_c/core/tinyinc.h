@@ -55,7 +55,8 @@ typedef enum {
     TINC_E_CAPACITY = -27,
     TINC_E_SLOT = -28,
     TINC_E_ARGUMENT = -29,
-    TINC_E_DIVERGED = -30
+    TINC_E_DIVERGED = -30,
+    TINC_E_ARGUMENT_TYPE = -31
 } tinc_error;
 
 /* Arithmetic of a network. Q8 has its place in the format; this core refuses it. */
@@ -125,7 +126,7 @@ typedef struct {
     uint32_t groups;                                       /* convolutions; 0 */
     uint32_t input_shape[3];  /* capacity; dense: {inputs, 1, 1} */
     uint32_t output_shape[3]; /* capacity; dense: {units, 1, 1} */
-    uint32_t active;          /* units in use, 1..output_shape[0] */
+    uint32_t active;          /* units in use, 0..output_shape[0] */
     uint32_t weights_offset;  /* row per unit, row stride input_shape[0] */
     uint32_t bias_offset;
     uint32_t scales_offset; /* reserved for q8: per-unit scales; 0 */
@@ -157,7 +158,7 @@ typedef struct {
 /* Start of the labels and settings, 128 bytes. */
 typedef struct {
     uint8_t rule;
-    uint8_t label_type;      /* 0 UTF-8, NUL-padded to label_bytes; 1 int32 */
+    uint8_t label_type;      /* 0 UTF-8, NUL-padded to label_bytes; 1 int32, then NULs */
     uint8_t label_bytes;     /* 4..64, a multiple of 4 */
     uint8_t replay;          /* memory samples replayed per learned sample, 0..255 */
     uint32_t class_capacity; /* units the last layer has room for */
@@ -178,7 +179,7 @@ typedef struct {
     uint32_t layers_offset;  /* tinc_layer_state per layer */
     uint32_t classes_offset; /* tinc_class_state per class of class_capacity */
     uint32_t labels_offset;  /* label_bytes per class of class_capacity */
-    uint32_t reserved[7];
+    uint32_t reserved[10];
 } tinc_state;
 
 typedef struct {
@@ -249,7 +250,7 @@ void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
 
 /* Convert n values of a typecode ('b' int8, 'B' uint8, 'h' int16, 'H' uint16, 'f' float32; Python's
  * array module) to normalised x[inputs]. Refuses a wrong count, an unknown type, a misaligned
- * buffer, NaN and infinity, naming the position. */
+ * buffer, NaN and infinity, naming the position; x is then undefined. */
 int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float *x);
 
 /* ---- forward.c and learn.c ---- */
@@ -303,16 +304,21 @@ int tinc_choose(tinc_net *net, uint32_t excluded);
 /* Slot to normalised x[inputs]; returns its class. */
 int tinc_recall(tinc_net *net, uint32_t slot, float *x);
 
-/* Quantise x into a slot (an existing one, or `count` to append) as a sample of a class. */
-int tinc_remember(tinc_net *net, uint32_t slot, const float *x, uint32_t cls);
+/* A normalised sample in the memory's number format: q = clip(floor((x - offset) / step + 0.5), 0,
+ * 255). What is remembered, searched and moved is such a sample, so that these calls are integer
+ * arithmetic and agree exactly on every machine. q[inputs]. */
+int tinc_quantise(tinc_net *net, const float *x, uint8_t *q);
 
-/* The slot of a class (TINC_NONE: any) nearest to x, or TINC_E_SLOT when there is none; *distance,
- * where not NULL, gets the squared Euclidean distance in normalised units. */
-int tinc_nearest(tinc_net *net, const float *x, uint32_t cls, float *distance);
+/* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. */
+int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 
-/* Online k-means: move a slot's sample by 1 / weight towards x, with random rounding so that small
+/* The slot of a class (TINC_NONE: any) nearest to q, the lowest of equals, or TINC_E_SLOT when
+ * there is none; *distance, where not NULL, gets the squared Euclidean distance in steps. */
+int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
+
+/* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding so that small
  * moves count; its weight grows up to 16. */
-int tinc_move(tinc_net *net, uint32_t slot, const float *x);
+int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
 
 /* ---- arithmetic.c: what libm would have given ---- */
 

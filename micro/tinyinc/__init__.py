@@ -1,0 +1,95 @@
+"""TinyInc: neural networks that learn on the microcontroller, sample by sample.
+
+    import tinyinc
+
+    net = tinyinc.load("digits.tinc")   # network, distilled memory and settings: one file
+    net.predict(x)                      # -> "seven"
+    step = net.learn(x, "eight")        # one sample; a new label adds a class
+    net.save()                          # a checkpoint beside the file
+
+    net = tinyinc.create(inputs=64)     # no desktop at hand: start small
+"""
+
+from . import image, store
+from .engine import engine
+from .learner import Net
+from .step import Step
+
+__version__ = "0.1.0"
+__all__ = ("Net", "Step", "create", "learn", "load", "predict")
+
+_default = None
+
+
+def load(path):
+    """Open the network in a file, in its newest saved state; it becomes the default network.
+
+    OSError: no such file. ValueError: no TinyInc image, damaged, or of another version; the text
+    says which. MemoryError: it does not fit.
+    """
+    global _default
+    sections, extensions = store.load(path)
+    _default = Net(sections, path, extensions)
+    return _default
+
+
+def create(
+    *,
+    inputs,
+    classes=16,
+    hidden=(32,),
+    range=None,
+    memory=64,
+    label_bytes=16,
+    seed=1,
+    **settings
+):
+    """Make a small network that has learned nothing; it becomes the default network.
+
+    inputs: values of a sample, 1 to 65535; classes: how many it has room for; hidden: units of each
+    hidden layer; range: (lowest, highest) raw value of a sample, values beyond are clipped; without
+    it the first sample tells the scale, and later ones may be four times as large; memory: samples
+    it may keep (each takes `inputs` bytes), 0 for none; label_bytes: longest label in UTF-8, 4 to
+    64 in steps of 4; seed: of the random numbers; settings: as in Net.configure(). It has no file
+    until save(path). ValueError: an argument out of range; MemoryError.
+    """
+    global _default
+    widths = [inputs] + list(hidden) + [classes]
+    _check_sizes(widths, range, memory, label_bytes)
+    sections = image.build(widths, range, memory, label_bytes, seed, store.new_lineage())
+    for layer, units in enumerate(hidden):
+        engine.grow(sections, layer, units)
+    net = Net(sections, unscaled=range is None)
+    net.configure(**settings)
+    _default = net
+    return net
+
+
+def learn(x, label):
+    """learn() of the default network, the last one loaded or created."""
+    return _default_net().learn(x, label)
+
+
+def predict(x):
+    """predict() of the default network, the last one loaded or created."""
+    return _default_net().predict(x)
+
+
+def _default_net():
+    if _default is None:
+        raise ValueError("no network yet: tinyinc.load(path) or tinyinc.create(inputs=...) first")
+    return _default
+
+
+def _check_sizes(widths, raw_range, memory, label_bytes):
+    for width in widths:
+        if not isinstance(width, int) or not 1 <= width <= 65535:
+            raise ValueError("inputs, hidden and classes are %s, expected 1 to 65535 each" % widths)
+    if not 1 <= len(widths) - 1 <= 32:
+        raise ValueError("%d layers, expected at most 32" % (len(widths) - 1))
+    if raw_range is not None and not raw_range[0] < raw_range[1]:
+        raise ValueError("range is %s, expected (lowest, highest)" % (raw_range,))
+    if not 0 <= memory <= 65535:
+        raise ValueError("memory is %s, expected 0 to 65535 samples" % memory)
+    if label_bytes not in (4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64):
+        raise ValueError("label_bytes is %s, expected 4 to 64 in steps of 4" % label_bytes)

@@ -1,0 +1,95 @@
+"""The distilled memory: a few quantised samples (exemplars) of every class, within fixed slots.
+
+Every class has the same share of the slots. While a class is below its share, a new sample becomes
+an exemplar of its own; after that it moves the nearest exemplar of its class (online k-means,
+MacQueen 1967). A new class takes its share from the largest ones.
+"""
+
+from array import array
+from struct import unpack_from
+
+from .engine import engine
+from .image import MEMORY
+
+
+class Memory:
+    """Exemplars of a network's classes. `count` slots of `capacity` are in use."""
+
+    def __init__(self, net):
+        self._net = net
+        self._sections = net.sections
+        self._bytes = net.sections[MEMORY]
+        self._q = bytearray(net.inputs)
+        self._distance = array("I", [0])
+        self.slots_of = [0] * net.class_capacity
+        self.capacity = self.count = 0
+        if self._bytes:
+            self.capacity, self.count = unpack_from("<II", self._bytes, 0)
+            self._classes_at, self._weights_at = unpack_from("<II", self._bytes, 28)
+            for slot in range(self.count):
+                self.slots_of[self._class_of(slot)] += 1
+
+    def keep(self, x, cls):
+        """Keep a normalised sample of a class, or what it teaches; no-op without memory.
+
+        Returns the multiply-accumulates of the search for the nearest exemplar.
+        """
+        share = self.capacity // len(self._net.labels)
+        if share == 0:
+            return 0
+        engine.quantise(self._sections, x, self._q)
+        slots = self.slots_of[cls]
+        if slots < share:
+            self._store(self._free_slot(), cls)
+            return 0
+        slot = engine.nearest(self._sections, self._q, cls, self._distance)
+        engine.move(self._sections, slot, self._q)
+        return slots * self._net.inputs
+
+    def add(self, x, label, weight=1):
+        """Store a raw sample as an exemplar of a known label, standing for `weight` samples (1 to
+        16: the higher, the slower it follows new ones). ValueError when every slot is taken."""
+        if self.count == self.capacity:
+            raise ValueError("all %d slots of the memory are in use" % self.capacity)
+        if not 1 <= weight <= 16:
+            raise ValueError("weight is %s, expected 1 to 16" % weight)
+        slot, cls = self.count, self._net.class_of(label)
+        engine.quantise(self._sections, self._net.normalise(x), self._q)
+        self._store(slot, cls)
+        self._bytes[self._weights_at + 2 * slot] = weight
+
+    def samples(self):
+        """All exemplars in turn: (normalised array('f'), label)."""
+        for slot in range(self.count):
+            x = array("f", bytes(4 * self._net.inputs))
+            yield x, self._net.labels[engine.recall(self._sections, slot, x)]
+
+    def _class_of(self, slot):
+        at = self._classes_at + 2 * slot
+        return self._bytes[at] | self._bytes[at + 1] << 8
+
+    def _store(self, slot, cls):
+        """The quantised sample into a slot: the first free one, or instead of another's."""
+        taken_from = self._class_of(slot) if slot < self.count else None
+        engine.remember(self._sections, slot, self._q, cls)
+        if taken_from is None:
+            self.count += 1
+        else:
+            self.slots_of[taken_from] -= 1
+        self.slots_of[cls] += 1
+
+    def _free_slot(self):
+        """The next free slot, or in the largest class the one that stands for fewest samples."""
+        if self.count < self.capacity:
+            return self.count
+        largest = 0
+        for cls in range(len(self.slots_of)):
+            if self.slots_of[cls] > self.slots_of[largest]:
+                largest = cls
+        best = -1
+        least = 0
+        for slot in range(self.count):
+            weight = self._bytes[self._weights_at + 2 * slot]
+            if self._class_of(slot) == largest and (best < 0 or weight < least):
+                best, least = slot, weight
+        return best

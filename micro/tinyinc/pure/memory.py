@@ -1,0 +1,113 @@
+"""The distilled memory: samples of every class, kept small, replayed so that old classes stay."""
+
+from . import faults
+from .buffers import NONE, need_array, number
+from .faults import fail
+from .image import open_net
+from .layout import MEMORY, STATE, single
+from .net import count_up, need_writable
+
+MOST_WEIGHT = 16  # a prototype never follows a new sample by less than 1/16
+
+
+def choose(sections, excluded=-1):
+    """A random slot of the class replayed least so far (the lowest of equals) that is not
+    excluded; -1 when there is none."""
+    net = open_net(sections)
+    need_writable(net, STATE)
+    if net.memory is None:
+        return -1
+    classes = [net.slot(slot)[0] for slot in range(net.memory["count"])]
+    present = [cls for cls in set(classes) if cls != excluded and cls < net.last.active]
+    if not present:
+        return -1
+    cls = min(present, key=lambda cls: (net.class_state(cls)[1], cls))
+    seen, replayed = net.class_state(cls)
+    net.set_class_state(cls, seen, count_up(replayed))
+    slots = [slot for slot, its_class in enumerate(classes) if its_class == cls]
+    return slots[net.next() % len(slots)]
+
+
+def recall(sections, slot, x):
+    """A slot's sample to the normalised array('f') x; returns its class."""
+    net = _open_slot(sections, slot)
+    need_array(3, x, "f", net.inputs)
+    offset, step = net.memory["offset"], net.memory["step"]
+    for i, q in enumerate(net.sample(slot)):
+        x[i] = offset + step * q
+    return net.slot(slot)[0]
+
+
+def quantise(sections, x, q):
+    """A normalised sample in the memory's number format, clip((x - offset) / step), to bytes q."""
+    net = open_net(sections)
+    need_array(2, x, "f", net.inputs)
+    need_array(3, q, "B", net.inputs)
+    if net.memory is None:
+        fail(faults.SLOT, 0, 0, 0)
+    inverse, offset = single(1 / net.memory["step"]), net.memory["offset"]
+    for i in range(net.inputs):
+        # rounded to single at each operation, as the C core does: q then agrees exactly
+        steps = single(single(single(x[i] - offset) * inverse) + 0.5)
+        q[i] = int(min(steps, 255)) if steps > 0 else 0
+
+
+def remember(sections, slot, q, cls):
+    """Store a quantised sample of a class in a slot, an existing one or the first free."""
+    net = open_net(sections)
+    need_writable(net, MEMORY)
+    need_array(3, q, "B", net.inputs)
+    slot, cls = number(slot), number(cls)
+    count = net.memory["count"] if net.memory else 0
+    slots = count + 1 if net.memory and count < net.memory["capacity"] else count
+    if slot >= slots:
+        fail(faults.SLOT, 0, slot, slots)
+    if cls >= net.last.active:
+        fail(faults.CLASS, 0, cls, net.last.active)
+    net.set_sample(slot, bytes(q)[: net.inputs])
+    net.set_slot(slot, cls, 1)
+    if slot == count:
+        net.set_count(count + 1)
+
+
+def nearest(sections, q, cls, distance):
+    """The slot of a class (-1: any) nearest to a quantised sample, the lowest of equals, or -1;
+    distance[0], of an array('I'), gets the squared Euclidean distance in steps."""
+    net = open_net(sections)
+    need_array(2, q, "B", net.inputs)
+    need_array(4, distance, "I", 1)
+    if net.memory is None:
+        return -1
+    best, least = -1, 0
+    for slot in range(net.memory["count"]):
+        if number(cls) not in (NONE, net.slot(slot)[0]):
+            continue
+        total = sum([(a - b) * (a - b) for a, b in zip(net.sample(slot), q)])
+        if best < 0 or total < least:
+            best, least = slot, total
+    if best >= 0:
+        distance[0] = least
+    return best
+
+
+def move(sections, slot, q):
+    """Online k-means: move a slot's sample by 1 / weight towards q, rounded at random so that small
+    moves count; its weight grows up to 16."""
+    net = _open_slot(sections, slot)
+    need_writable(net, MEMORY, STATE)
+    need_array(3, q, "B", net.inputs)
+    cls, weight = net.slot(slot)
+    weight = min(weight + 1, MOST_WEIGHT)
+    net.set_slot(slot, cls, weight)
+    sample = net.sample(slot)
+    for i in range(net.inputs):
+        sample[i] += (q[i] - sample[i] + net.next() % weight) // weight
+    net.set_sample(slot, sample)
+
+
+def _open_slot(sections, slot):
+    net = open_net(sections)
+    count = net.memory["count"] if net.memory else 0
+    if number(slot) >= count:
+        fail(faults.SLOT, 0, number(slot), count)
+    return net

@@ -1,0 +1,355 @@
+/* The MicroPython module _tinyinc: the core's calls over Python buffers.
+ *
+ * One source for the user C module and the native module. `net` is always a tuple of five buffers
+ * (structure, trained, frozen, memory, state). Floats cross in array('f') only: a float scalar would
+ * be misread where firmware and native module pass floats in different registers. Inputs may be
+ * read-only. Every error of the core becomes a ValueError that says what was wrong. */
+#if MICROPY_ENABLE_DYNRUNTIME
+#include "py/dynruntime.h"
+#else
+#include "py/runtime.h"
+#endif
+#include "py/binary.h"
+#include "../core/tinyinc.h"
+
+#define WRITES(section) (1u << (section))
+
+static void raise_fault(const tinc_fault *fault) {
+    char text[TINC_TEXT_BYTES];
+    tinc_describe(fault, text);
+    size_t length = 0;
+    while (text[length] != '\0') {
+        length++;
+    }
+    mp_raise_type_arg(&mp_type_ValueError, mp_obj_new_str(text, length));
+}
+
+static void raise(int code, uint32_t where, uint32_t found, uint32_t expected) {
+    const tinc_fault fault = {code, where, found, expected};
+    raise_fault(&fault);
+}
+
+/* A result of the core: raise what is wrong, or pass on. */
+static int check(const tinc_net *net, int result) {
+    if (result < 0) {
+        raise_fault(&net->fault);
+    }
+    return result;
+}
+
+/* Open the five buffers; `writes` names those that the call changes. */
+static void open_net(mp_obj_t sections, unsigned writes, tinc_net *net) {
+    size_t count;
+    mp_obj_t *items;
+    mp_obj_get_array(sections, &count, &items);
+    if (count != TINC_SECTIONS) {
+        raise(TINC_E_ARGUMENT, 1, (uint32_t) count, TINC_SECTIONS);
+    }
+    void *base[TINC_SECTIONS];
+    size_t bytes[TINC_SECTIONS];
+    for (unsigned i = 0; i < TINC_SECTIONS; i++) {
+        mp_buffer_info_t buffer;
+        if (!mp_get_buffer(items[i], &buffer, writes >> i & 1u ? MP_BUFFER_RW : MP_BUFFER_READ)) {
+            raise(TINC_E_ARGUMENT_TYPE, 1, 0, 'B');
+        }
+        /* an empty bytearray's address is arbitrary, and never used */
+        base[i] = buffer.len == 0 ? NULL : buffer.buf;
+        bytes[i] = buffer.len;
+    }
+    check(net, tinc_open(net, base, bytes));
+}
+
+/* The typecode of an array, with bytearrays as arrays of uint8. */
+static int typecode_of(const mp_buffer_info_t *buffer) {
+    return buffer->typecode == BYTEARRAY_TYPECODE ? 'B' : buffer->typecode;
+}
+
+/* Argument n (counted from 1): at least `count` values of a typecode. */
+static void *get_array(mp_obj_t object, unsigned n, char typecode, size_t count, unsigned access) {
+    mp_buffer_info_t buffer;
+    const size_t size = typecode == 'B' ? 1 : (typecode == 'H' ? 2 : 4);
+    if (!mp_get_buffer(object, &buffer, access) || typecode_of(&buffer) != typecode) {
+        raise(TINC_E_ARGUMENT_TYPE, n, 0, (uint8_t) typecode);
+    }
+    if (buffer.len / size < count) {
+        raise(TINC_E_ARGUMENT, n, (uint32_t) (buffer.len / size), (uint32_t) count);
+    }
+    return buffer.buf;
+}
+
+static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
+    mp_buffer_info_t buffer;
+    if (!mp_get_buffer(object, &buffer, MP_BUFFER_RW)) {
+        raise(TINC_E_ARGUMENT_TYPE, n, 0, 'B');
+    }
+    return buffer;
+}
+
+/* Argument n as an index or a count: negative stands for none. */
+static uint32_t get_index(mp_obj_t object) {
+    const mp_int_t value = mp_obj_get_int(object);
+    return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t) value;
+}
+
+static mp_obj_t check_structure(mp_obj_t structure) {
+    tinc_net net;
+    mp_buffer_info_t buffer;
+    mp_get_buffer_raise(structure, &buffer, MP_BUFFER_READ);
+    check(&net, tinc_open_structure(&net, buffer.buf, buffer.len));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(check_structure_obj, check_structure);
+
+static mp_obj_t check_net(mp_obj_t sections) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    check(&net, tinc_check(&net));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(check_obj, check_net);
+
+static mp_obj_t seal(mp_obj_t sections) {
+    tinc_net net;
+    open_net(sections, WRITES(TINC_STRUCTURE), &net);
+    tinc_seal(&net);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(seal_obj, seal);
+
+static mp_obj_t crc32(size_t n_args, const mp_obj_t *args) {
+    mp_buffer_info_t buffer;
+    mp_get_buffer_raise(args[0], &buffer, MP_BUFFER_READ);
+    const uint32_t start = n_args > 1 ? (uint32_t) mp_obj_get_int_truncated(args[1]) : 0;
+    return mp_obj_new_int_from_uint(tinc_crc32(start, buffer.buf, buffer.len));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(crc32_obj, 1, 2, crc32);
+
+static mp_obj_t scratch_bytes(mp_obj_t sections) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    return mp_obj_new_int_from_uint(tinc_scratch_bytes(&net));
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(scratch_bytes_obj, scratch_bytes);
+
+/* normalise(net, raw, x) */
+static mp_obj_t normalise(mp_obj_t sections, mp_obj_t raw, mp_obj_t x) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    float *values = get_array(x, 3, 'f', net.inputs, MP_BUFFER_RW);
+    mp_buffer_info_t buffer;
+    if (!mp_get_buffer(raw, &buffer, MP_BUFFER_READ)) {
+        raise(TINC_E_SAMPLE_TYPE, '?', 0, 0);
+    }
+    const int typecode = typecode_of(&buffer);
+    const size_t size = typecode == 'f' ? 4 : (typecode == 'h' || typecode == 'H' ? 2 : 1);
+    check(&net, tinc_normalise(&net, buffer.buf, buffer.len / size, typecode, values));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(normalise_obj, normalise);
+
+/* infer(net, x, probabilities, scratch) -> class */
+static mp_obj_t infer(size_t n_args, const mp_obj_t *args) {
+    (void) n_args;
+    tinc_net net;
+    open_net(args[0], 0, &net);
+    const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
+    const uint32_t classes = net.layers[net.layer_count - 1].active;
+    float *probabilities = get_array(args[2], 3, 'f', classes, MP_BUFFER_RW);
+    const mp_buffer_info_t scratch = get_scratch(args[3], 4);
+    return MP_OBJ_NEW_SMALL_INT(
+        check(&net, tinc_infer(&net, x, probabilities, scratch.buf, scratch.len)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(infer_obj, 4, 4, infer);
+
+/* learn(net, x, target, counts, figures, scratch) */
+static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
+    (void) n_args;
+    tinc_net net;
+    open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
+    const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
+    uint32_t *counts =
+        get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
+    float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
+    const mp_buffer_info_t scratch = get_scratch(args[5], 6);
+    check(&net, tinc_learn(&net, x, get_index(args[2]), counts, figures, scratch.buf, scratch.len));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(learn_obj, 6, 6, learn);
+
+/* matmul(out, a, b, rows, inner, columns) */
+static mp_obj_t matmul(size_t n_args, const mp_obj_t *args) {
+    (void) n_args;
+    size_t size[3];
+    for (unsigned i = 0; i < 3; i++) {
+        size[i] = get_index(args[3 + i]);
+        if (size[i] > TINC_MAX_UNITS) {
+            raise(TINC_E_ARGUMENT, 4 + i, (uint32_t) size[i], TINC_MAX_UNITS);
+        }
+    }
+    const float *a = get_array(args[1], 2, 'f', size[0] * size[1], MP_BUFFER_READ);
+    const float *b = get_array(args[2], 3, 'f', size[1] * size[2], MP_BUFFER_READ);
+    float *out = get_array(args[0], 1, 'f', size[0] * size[2], MP_BUFFER_RW);
+    tinc_matmul(out, a, b, size[0], size[1], size[2]);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(matmul_obj, 6, 6, matmul);
+
+/* topk(values, k, indices) -> how many were selected */
+static mp_obj_t topk(mp_obj_t values_in, mp_obj_t k_in, mp_obj_t indices_in) {
+    const float *values = get_array(values_in, 1, 'f', 1, MP_BUFFER_READ);
+    const size_t n = (size_t) mp_obj_get_int(mp_obj_len(values_in));
+    const uint32_t k = get_index(k_in);
+    if (k < 1 || k > n || n > TINC_MAX_UNITS) {
+        raise(TINC_E_ARGUMENT, 2, k, (uint32_t) n);
+    }
+    uint16_t *indices = get_array(indices_in, 3, 'H', k, MP_BUFFER_RW);
+    return MP_OBJ_NEW_SMALL_INT(tinc_topk(values, n, k, indices));
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(topk_obj, topk);
+
+#define WRITES_ALL                                                                                 \
+    (WRITES(TINC_STRUCTURE) | WRITES(TINC_TRAINED) | WRITES(TINC_MEMORY) | WRITES(TINC_STATE))
+
+static mp_obj_t grow(mp_obj_t sections, mp_obj_t layer, mp_obj_t units) {
+    tinc_net net;
+    open_net(sections, WRITES_ALL, &net);
+    check(&net, tinc_grow(&net, get_index(layer), get_index(units)));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(grow_obj, grow);
+
+static mp_obj_t shrink(mp_obj_t sections, mp_obj_t layer, mp_obj_t unit) {
+    tinc_net net;
+    open_net(sections, WRITES_ALL, &net);
+    check(&net, tinc_shrink(&net, get_index(layer), get_index(unit)));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(shrink_obj, shrink);
+
+static mp_obj_t least_useful(mp_obj_t sections, mp_obj_t layer) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_least_useful(&net, get_index(layer))));
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(least_useful_obj, least_useful);
+
+/* A slot, or -1 where there is none. */
+static mp_obj_t slot_or_none(int slot) {
+    return MP_OBJ_NEW_SMALL_INT(slot < 0 ? -1 : slot);
+}
+
+/* choose(net, excluded=-1) -> slot */
+static mp_obj_t choose(size_t n_args, const mp_obj_t *args) {
+    tinc_net net;
+    open_net(args[0], WRITES(TINC_STATE), &net);
+    return slot_or_none(tinc_choose(&net, n_args > 1 ? get_index(args[1]) : TINC_NONE));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(choose_obj, 1, 2, choose);
+
+static mp_obj_t recall(mp_obj_t sections, mp_obj_t slot, mp_obj_t x) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    float *values = get_array(x, 3, 'f', net.inputs, MP_BUFFER_RW);
+    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_recall(&net, get_index(slot), values)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
+
+static mp_obj_t quantise(mp_obj_t sections, mp_obj_t x, mp_obj_t q) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    const float *values = get_array(x, 2, 'f', net.inputs, MP_BUFFER_READ);
+    check(&net, tinc_quantise(&net, values, get_array(q, 3, 'B', net.inputs, MP_BUFFER_RW)));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(quantise_obj, quantise);
+
+/* remember(net, slot, q, class) */
+static mp_obj_t remember(size_t n_args, const mp_obj_t *args) {
+    (void) n_args;
+    tinc_net net;
+    open_net(args[0], WRITES(TINC_MEMORY), &net);
+    const uint8_t *q = get_array(args[2], 3, 'B', net.inputs, MP_BUFFER_READ);
+    check(&net, tinc_remember(&net, get_index(args[1]), q, get_index(args[3])));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(remember_obj, 4, 4, remember);
+
+/* nearest(net, q, class, distance) -> slot */
+static mp_obj_t nearest(size_t n_args, const mp_obj_t *args) {
+    (void) n_args;
+    tinc_net net;
+    open_net(args[0], 0, &net);
+    const uint8_t *q = get_array(args[1], 2, 'B', net.inputs, MP_BUFFER_READ);
+    uint32_t *distance = get_array(args[3], 4, 'I', 1, MP_BUFFER_RW);
+    return slot_or_none(tinc_nearest(&net, q, get_index(args[2]), distance));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(nearest_obj, 4, 4, nearest);
+
+static mp_obj_t move(mp_obj_t sections, mp_obj_t slot, mp_obj_t q) {
+    tinc_net net;
+    open_net(sections, WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
+    const uint8_t *sample = get_array(q, 3, 'B', net.inputs, MP_BUFFER_READ);
+    check(&net, tinc_move(&net, get_index(slot), sample));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(move_obj, move);
+
+#if MICROPY_ENABLE_DYNRUNTIME
+
+mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
+    MP_DYNRUNTIME_INIT_ENTRY
+    mp_store_global(MP_QSTR_check_structure, MP_OBJ_FROM_PTR(&check_structure_obj));
+    mp_store_global(MP_QSTR_check, MP_OBJ_FROM_PTR(&check_obj));
+    mp_store_global(MP_QSTR_seal, MP_OBJ_FROM_PTR(&seal_obj));
+    mp_store_global(MP_QSTR_crc32, MP_OBJ_FROM_PTR(&crc32_obj));
+    mp_store_global(MP_QSTR_scratch_bytes, MP_OBJ_FROM_PTR(&scratch_bytes_obj));
+    mp_store_global(MP_QSTR_normalise, MP_OBJ_FROM_PTR(&normalise_obj));
+    mp_store_global(MP_QSTR_infer, MP_OBJ_FROM_PTR(&infer_obj));
+    mp_store_global(MP_QSTR_learn, MP_OBJ_FROM_PTR(&learn_obj));
+    mp_store_global(MP_QSTR_matmul, MP_OBJ_FROM_PTR(&matmul_obj));
+    mp_store_global(MP_QSTR_topk, MP_OBJ_FROM_PTR(&topk_obj));
+    mp_store_global(MP_QSTR_grow, MP_OBJ_FROM_PTR(&grow_obj));
+    mp_store_global(MP_QSTR_shrink, MP_OBJ_FROM_PTR(&shrink_obj));
+    mp_store_global(MP_QSTR_least_useful, MP_OBJ_FROM_PTR(&least_useful_obj));
+    mp_store_global(MP_QSTR_choose, MP_OBJ_FROM_PTR(&choose_obj));
+    mp_store_global(MP_QSTR_recall, MP_OBJ_FROM_PTR(&recall_obj));
+    mp_store_global(MP_QSTR_quantise, MP_OBJ_FROM_PTR(&quantise_obj));
+    mp_store_global(MP_QSTR_remember, MP_OBJ_FROM_PTR(&remember_obj));
+    mp_store_global(MP_QSTR_nearest, MP_OBJ_FROM_PTR(&nearest_obj));
+    mp_store_global(MP_QSTR_move, MP_OBJ_FROM_PTR(&move_obj));
+    MP_DYNRUNTIME_INIT_EXIT
+}
+
+#else
+
+static const mp_rom_map_elem_t tinyinc_globals_table[] = {
+    {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR__tinyinc)},
+    {MP_ROM_QSTR(MP_QSTR_check_structure), MP_ROM_PTR(&check_structure_obj)},
+    {MP_ROM_QSTR(MP_QSTR_check), MP_ROM_PTR(&check_obj)},
+    {MP_ROM_QSTR(MP_QSTR_seal), MP_ROM_PTR(&seal_obj)},
+    {MP_ROM_QSTR(MP_QSTR_crc32), MP_ROM_PTR(&crc32_obj)},
+    {MP_ROM_QSTR(MP_QSTR_scratch_bytes), MP_ROM_PTR(&scratch_bytes_obj)},
+    {MP_ROM_QSTR(MP_QSTR_normalise), MP_ROM_PTR(&normalise_obj)},
+    {MP_ROM_QSTR(MP_QSTR_infer), MP_ROM_PTR(&infer_obj)},
+    {MP_ROM_QSTR(MP_QSTR_learn), MP_ROM_PTR(&learn_obj)},
+    {MP_ROM_QSTR(MP_QSTR_matmul), MP_ROM_PTR(&matmul_obj)},
+    {MP_ROM_QSTR(MP_QSTR_topk), MP_ROM_PTR(&topk_obj)},
+    {MP_ROM_QSTR(MP_QSTR_grow), MP_ROM_PTR(&grow_obj)},
+    {MP_ROM_QSTR(MP_QSTR_shrink), MP_ROM_PTR(&shrink_obj)},
+    {MP_ROM_QSTR(MP_QSTR_least_useful), MP_ROM_PTR(&least_useful_obj)},
+    {MP_ROM_QSTR(MP_QSTR_choose), MP_ROM_PTR(&choose_obj)},
+    {MP_ROM_QSTR(MP_QSTR_recall), MP_ROM_PTR(&recall_obj)},
+    {MP_ROM_QSTR(MP_QSTR_quantise), MP_ROM_PTR(&quantise_obj)},
+    {MP_ROM_QSTR(MP_QSTR_remember), MP_ROM_PTR(&remember_obj)},
+    {MP_ROM_QSTR(MP_QSTR_nearest), MP_ROM_PTR(&nearest_obj)},
+    {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&move_obj)},
+};
+static MP_DEFINE_CONST_DICT(tinyinc_globals, tinyinc_globals_table);
+
+const mp_obj_module_t tinyinc_module = {
+    .base = {&mp_type_module},
+    .globals = (mp_obj_dict_t *) &tinyinc_globals,
+};
+MP_REGISTER_MODULE(MP_QSTR__tinyinc, tinyinc_module);
+
+#endif

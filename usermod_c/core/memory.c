@@ -1,0 +1,153 @@
+/* The distilled memory: samples of every class, kept small, replayed so that old classes stay. */
+#include "internal.h"
+
+#define MOST_WEIGHT 16u /* a prototype never follows a new sample by less than 1/16 */
+
+#define BLOCK 32u       /* values moved at a time, a multiple of 4 */
+
+/* Of the class of a slot, whatever a caller may have written there. */
+static uint32_t class_of(const tinc_net *net, uint32_t slot) {
+    return tinc_slot_classes(net)[slot];
+}
+
+static int check_slot(tinc_net *net, uint32_t slot, uint32_t slots) {
+    if (net->memory == NULL || slot >= slots) {
+        return tinc_fail(net, TINC_E_SLOT, 0, slot, net->memory == NULL ? 0 : slots);
+    }
+    return TINC_OK;
+}
+
+int tinc_choose(tinc_net *net, uint32_t excluded) {
+    if (net->memory == NULL) {
+        return TINC_E_SLOT;
+    }
+    const uint32_t count = net->memory->count, classes = tinc_classes(net);
+    tinc_class_state *states = tinc_class_states(net);
+    uint32_t best = TINC_NONE, slots = 0;
+    for (uint32_t slot = 0; slot < count; slot++) {
+        const uint32_t cls = class_of(net, slot);
+        if (cls == excluded || cls >= classes) {
+            continue;
+        }
+        if (cls == best) {
+            slots++;
+        } else if (best == TINC_NONE || states[cls].replayed < states[best].replayed ||
+                   (states[cls].replayed == states[best].replayed && cls < best)) {
+            best = cls; /* classes met before this slot had no slot of this one: none is missed */
+            slots = 1;
+        }
+    }
+    if (best == TINC_NONE) {
+        return TINC_E_SLOT;
+    }
+    states[best].replayed = tinc_count_up(states[best].replayed);
+    uint32_t nth = (tinc_next(net->state) >> 8) % slots;
+    for (uint32_t slot = 0;; slot++) {
+        if (class_of(net, slot) == best && nth-- == 0) {
+            return (int) slot;
+        }
+    }
+}
+
+int tinc_recall(tinc_net *net, uint32_t slot, float *x) {
+    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
+        return net->fault.code;
+    }
+    const uint8_t *q = tinc_slot_sample(net, slot);
+    const float step = net->memory->step, offset = net->memory->offset;
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        x[i] = offset + step * (float) q[i];
+    }
+    return (int) class_of(net, slot);
+}
+
+int tinc_quantise(tinc_net *net, const float *x, uint8_t *q) {
+    if (net->memory == NULL) {
+        return tinc_fail(net, TINC_E_SLOT, 0, 0, 0);
+    }
+    const float inverse = 1.0f / net->memory->step, offset = net->memory->offset;
+    const uint32_t n = net->inputs;
+    for (uint32_t i = 0; i < n; i++) {
+        const float steps = tinc_clip((x[i] - offset) * inverse + 0.5f, 0.0f, 255.0f);
+        q[i] = (uint8_t) (int32_t) steps;
+    }
+    return TINC_OK;
+}
+
+int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
+    const uint32_t count = net->memory ? net->memory->count : 0;
+    const uint32_t slots = net->memory && count < net->memory->capacity ? count + 1u : count;
+    if (check_slot(net, slot, slots)) {
+        return net->fault.code;
+    }
+    if (cls >= tinc_classes(net)) {
+        return tinc_fail(net, TINC_E_CLASS, 0, cls, tinc_classes(net));
+    }
+    uint8_t *sample = tinc_slot_sample(net, slot);
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        sample[i] = q[i];
+    }
+    tinc_slot_classes(net)[slot] = (uint16_t) cls;
+    tinc_slot_weights(net)[slot] = 1;
+    net->memory->count = slot == count ? count + 1u : count;
+    return TINC_OK;
+}
+
+int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance) {
+    if (net->memory == NULL) {
+        return TINC_E_SLOT;
+    }
+    int nearest = TINC_E_SLOT;
+    uint32_t least = 0;
+    for (uint32_t slot = 0; slot < net->memory->count; slot++) {
+        if (cls != TINC_NONE && class_of(net, slot) != cls) {
+            continue;
+        }
+        const uint8_t *sample = tinc_slot_sample(net, slot);
+        uint32_t sum = 0; /* at most 65535 * 255^2, which fits */
+        const uint32_t n = net->inputs;
+        for (uint32_t i = 0; i < n; i++) {
+            const int32_t difference = (int32_t) q[i] - (int32_t) sample[i];
+            sum += (uint32_t) (difference * difference);
+        }
+        if (nearest < 0 || sum < least) {
+            nearest = (int) slot;
+            least = sum;
+        }
+    }
+    if (distance != NULL && nearest >= 0) {
+        *distance = least;
+    }
+    return nearest;
+}
+
+int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
+    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
+        return net->fault.code;
+    }
+    const uint32_t n = net->inputs;
+    uint16_t *weights = tinc_slot_weights(net);
+    const uint32_t weight = weights[slot] < MOST_WEIGHT ? weights[slot] + 1u : MOST_WEIGHT;
+    weights[slot] = (uint16_t) weight;
+    uint8_t *sample = tinc_slot_sample(net, slot);
+    /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
+    const uint32_t reciprocal = (65536u + weight - 1u) / weight;
+    for (uint32_t i = 0; i < n; i += BLOCK) {
+        uint8_t random[BLOCK]; /* a draw gives a byte for each of four values */
+        const uint32_t size = n - i < BLOCK ? n - i : BLOCK;
+        for (uint32_t j = 0; j < size; j += 4) {
+            const uint32_t draw = tinc_next(net->state);
+            for (uint32_t byte = 0; byte < 4; byte++) {
+                random[j + byte] = (uint8_t) (draw >> 8 * byte);
+            }
+        }
+        for (uint32_t j = 0; j < size; j++) {
+            const uint32_t up = (random[j] * weight) >> 8;
+            /* 255 weights more keep the dividend positive, so that it is rounded down. */
+            const uint32_t dividend = q[i + j] + up + 255u * weight - sample[i + j];
+            const uint32_t moved = sample[i + j] + (dividend * reciprocal >> 16) - 255u;
+            sample[i + j] = (uint8_t) moved;
+        }
+    }
+    return TINC_OK;
+}
