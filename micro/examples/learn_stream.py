@@ -48,14 +48,26 @@ def serve_one(net, stream, command, size, sample, sample_bytes):
         label = read_text(stream, size)
         read(stream, sample, sample_bytes)
         step = net.learn(sample, label)
-        answer("learned", step.predicted, step.loss, int(step.skipped), step.forward_macs,
-               step.backward_macs)
+        answer(
+            "learned",
+            step.predicted,
+            step.loss,
+            int(step.skipped),
+            step.forward_macs,
+            step.backward_macs,
+        )
     elif command == b"P":
         read(stream, sample, sample_bytes)
         answer("predicted", net.predict(sample))
     elif command == b"S":
-        answer("stats", net.image_bytes, net.scratch_bytes, net.dense_forward_macs,
-               net.dense_backward_macs, net.memory.count)
+        answer(
+            "stats",
+            net.image_bytes,
+            net.scratch_bytes,
+            net.dense_forward_macs,
+            net.dense_backward_macs,
+            net.memory.count,
+        )
     elif command == b"W":
         net.save(read_text(stream, size))
         answer("saved")

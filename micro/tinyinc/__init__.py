@@ -1,13 +1,13 @@
 """TinyInc: neural networks that learn on the microcontroller, sample by sample.
 
-    import tinyinc
+import tinyinc
 
-    net = tinyinc.load("digits.tinc")   # network, distilled memory and settings: one file
-    net.predict(x)                      # -> "seven"
-    step = net.learn(x, "eight")        # one sample; a new label adds a class
-    net.save()                          # a checkpoint beside the file
+net = tinyinc.load("digits.tinc")   # network, distilled memory and settings: one file
+net.predict(x)                      # -> "seven"
+step = net.learn(x, "eight")        # one sample; a new label adds a class
+net.save()                          # a checkpoint beside the file
 
-    net = tinyinc.create(inputs=64)     # no desktop at hand: start small
+net = tinyinc.create(inputs=64)     # no desktop at hand: start small
 """
 
 from . import image, store
@@ -34,15 +34,7 @@ def load(path):
 
 
 def create(
-    *,
-    inputs,
-    classes=16,
-    hidden=(32,),
-    range=None,
-    memory=64,
-    label_bytes=16,
-    seed=1,
-    **settings
+    *, inputs, classes=16, hidden=(32,), range=None, memory=64, label_bytes=16, seed=1, **settings
 ):
     """Make a small network that has learned nothing; it becomes the default network.
 

@@ -10,7 +10,7 @@ from . import image, store
 from .engine import engine
 from .labels import Labels
 from .memory import Memory
-from .step import PREDICTED, SKIPPED, Step
+from .step import SKIPPED, Step
 
 SEQUENCES = (list, tuple)
 
@@ -211,4 +211,3 @@ class Net:
             inputs = units
         self.dense_forward_macs = forward
         self.dense_backward_macs = forward + below
-

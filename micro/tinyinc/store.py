@@ -117,7 +117,9 @@ def _fill(file, buffer):
 
 def _check_extension(data, index, crc):
     if engine.crc32(data) != crc:
-        raise ValueError("image is damaged: the CRC of section table entry %d does not match" % index)
+        raise ValueError(
+            "image is damaged: the CRC of section table entry %d does not match" % index
+        )
 
 
 def _write(path, net):

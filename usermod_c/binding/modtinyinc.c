@@ -1,9 +1,9 @@
 /* The MicroPython module _tinyinc: the core's calls over Python buffers.
  *
  * One source for the user C module and the native module. `net` is always a tuple of five buffers
- * (structure, trained, frozen, memory, state). Floats cross in array('f') only: a float scalar would
- * be misread where firmware and native module pass floats in different registers. Inputs may be
- * read-only. Every error of the core becomes a ValueError that says what was wrong. */
+ * (structure, trained, frozen, memory, state). Floats cross in array('f') only: a float scalar
+ * would be misread where firmware and native module pass floats in different registers. Inputs may
+ * be read-only. Every error of the core becomes a ValueError that says what was wrong. */
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #else
@@ -43,7 +43,7 @@ static void open_net(mp_obj_t sections, unsigned writes, tinc_net *net) {
     mp_obj_t *items;
     mp_obj_get_array(sections, &count, &items);
     if (count != TINC_SECTIONS) {
-        raise(TINC_E_ARGUMENT, 1, (uint32_t) count, TINC_SECTIONS);
+        raise(TINC_E_ARGUMENT, 1, (uint32_t)count, TINC_SECTIONS);
     }
     void *base[TINC_SECTIONS];
     size_t bytes[TINC_SECTIONS];
@@ -69,10 +69,10 @@ static void *get_array(mp_obj_t object, unsigned n, char typecode, size_t count,
     mp_buffer_info_t buffer;
     const size_t size = typecode == 'B' ? 1 : (typecode == 'H' ? 2 : 4);
     if (!mp_get_buffer(object, &buffer, access) || typecode_of(&buffer) != typecode) {
-        raise(TINC_E_ARGUMENT_TYPE, n, 0, (uint8_t) typecode);
+        raise(TINC_E_ARGUMENT_TYPE, n, 0, (uint8_t)typecode);
     }
     if (buffer.len / size < count) {
-        raise(TINC_E_ARGUMENT, n, (uint32_t) (buffer.len / size), (uint32_t) count);
+        raise(TINC_E_ARGUMENT, n, (uint32_t)(buffer.len / size), (uint32_t)count);
     }
     return buffer.buf;
 }
@@ -88,7 +88,7 @@ static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
 /* Argument n as an index or a count: negative stands for none. */
 static uint32_t get_index(mp_obj_t object) {
     const mp_int_t value = mp_obj_get_int(object);
-    return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t) value;
+    return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t)value;
 }
 
 static mp_obj_t check_structure(mp_obj_t structure) {
@@ -119,7 +119,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(seal_obj, seal);
 static mp_obj_t crc32(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(args[0], &buffer, MP_BUFFER_READ);
-    const uint32_t start = n_args > 1 ? (uint32_t) mp_obj_get_int_truncated(args[1]) : 0;
+    const uint32_t start = n_args > 1 ? (uint32_t)mp_obj_get_int_truncated(args[1]) : 0;
     return mp_obj_new_int_from_uint(tinc_crc32(start, buffer.buf, buffer.len));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(crc32_obj, 1, 2, crc32);
@@ -149,7 +149,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(normalise_obj, normalise);
 
 /* infer(net, x, probabilities, scratch) -> class */
 static mp_obj_t infer(size_t n_args, const mp_obj_t *args) {
-    (void) n_args;
+    (void)n_args;
     tinc_net net;
     open_net(args[0], 0, &net);
     const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
@@ -163,12 +163,11 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(infer_obj, 4, 4, infer);
 
 /* learn(net, x, target, counts, figures, scratch) */
 static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
-    (void) n_args;
+    (void)n_args;
     tinc_net net;
     open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
     const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
-    uint32_t *counts =
-        get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
+    uint32_t *counts = get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
     float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[5], 6);
     check(&net, tinc_learn(&net, x, get_index(args[2]), counts, figures, scratch.buf, scratch.len));
@@ -178,12 +177,12 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(learn_obj, 6, 6, learn);
 
 /* matmul(out, a, b, rows, inner, columns) */
 static mp_obj_t matmul(size_t n_args, const mp_obj_t *args) {
-    (void) n_args;
+    (void)n_args;
     size_t size[3];
     for (unsigned i = 0; i < 3; i++) {
         size[i] = get_index(args[3 + i]);
         if (size[i] > TINC_MAX_UNITS) {
-            raise(TINC_E_ARGUMENT, 4 + i, (uint32_t) size[i], TINC_MAX_UNITS);
+            raise(TINC_E_ARGUMENT, 4 + i, (uint32_t)size[i], TINC_MAX_UNITS);
         }
     }
     const float *a = get_array(args[1], 2, 'f', size[0] * size[1], MP_BUFFER_READ);
@@ -197,10 +196,10 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(matmul_obj, 6, 6, matmul);
 /* topk(values, k, indices) -> how many were selected */
 static mp_obj_t topk(mp_obj_t values_in, mp_obj_t k_in, mp_obj_t indices_in) {
     const float *values = get_array(values_in, 1, 'f', 1, MP_BUFFER_READ);
-    const size_t n = (size_t) mp_obj_get_int(mp_obj_len(values_in));
+    const size_t n = (size_t)mp_obj_get_int(mp_obj_len(values_in));
     const uint32_t k = get_index(k_in);
     if (k < 1 || k > n || n > TINC_MAX_UNITS) {
-        raise(TINC_E_ARGUMENT, 2, k, (uint32_t) n);
+        raise(TINC_E_ARGUMENT, 2, k, (uint32_t)n);
     }
     uint16_t *indices = get_array(indices_in, 3, 'H', k, MP_BUFFER_RW);
     return MP_OBJ_NEW_SMALL_INT(tinc_topk(values, n, k, indices));
@@ -265,7 +264,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(quantise_obj, quantise);
 
 /* remember(net, slot, q, class) */
 static mp_obj_t remember(size_t n_args, const mp_obj_t *args) {
-    (void) n_args;
+    (void)n_args;
     tinc_net net;
     open_net(args[0], WRITES(TINC_MEMORY), &net);
     const uint8_t *q = get_array(args[2], 3, 'B', net.inputs, MP_BUFFER_READ);
@@ -276,7 +275,7 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(remember_obj, 4, 4, remember);
 
 /* nearest(net, q, class, distance) -> slot */
 static mp_obj_t nearest(size_t n_args, const mp_obj_t *args) {
-    (void) n_args;
+    (void)n_args;
     tinc_net net;
     open_net(args[0], 0, &net);
     const uint8_t *q = get_array(args[1], 2, 'B', net.inputs, MP_BUFFER_READ);
@@ -348,7 +347,7 @@ static MP_DEFINE_CONST_DICT(tinyinc_globals, tinyinc_globals_table);
 
 const mp_obj_module_t tinyinc_module = {
     .base = {&mp_type_module},
-    .globals = (mp_obj_dict_t *) &tinyinc_globals,
+    .globals = (mp_obj_dict_t *)&tinyinc_globals,
 };
 MP_REGISTER_MODULE(MP_QSTR__tinyinc, tinyinc_module);
 

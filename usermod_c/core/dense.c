@@ -7,7 +7,8 @@
 #define LANES 8
 
 static inline float add_lanes(const float lane[LANES]) {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
@@ -34,28 +35,28 @@ static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
 #define WIDTH 4
 #endif
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-#define LOAD(from) (*(const vector *) (const void *) (from))
+#define LOAD(from) (*(const vector *)(const void *)(from))
 
 static uint32_t dot_fours(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
                           uint32_t stride) {
     const uint32_t whole = n - n % LANES;
     uint32_t row = 0;
-    for (; row + 4 <= rows; row += 4, w += 4 * (size_t) stride) {
+    for (; row + 4 <= rows; row += 4, w += 4 * (size_t)stride) {
         vector lane[4][LANES / WIDTH] = {{{0}}};
         for (uint32_t i = 0; i < whole; i += LANES) {
             for (uint32_t v = 0; v < LANES / WIDTH; v++) {
                 const vector values = LOAD(x + i + v * WIDTH);
                 for (uint32_t r = 0; r < 4; r++) {
-                    lane[r][v] += LOAD(w + r * (size_t) stride + i + v * WIDTH) * values;
+                    lane[r][v] += LOAD(w + r * (size_t)stride + i + v * WIDTH) * values;
                 }
             }
         }
         for (uint32_t r = 0; r < 4; r++) {
             float rest = 0.0f;
             for (uint32_t i = whole; i < n; i++) {
-                rest += w[r * (size_t) stride + i] * x[i];
+                rest += w[r * (size_t)stride + i] * x[i];
             }
-            out[row + r] = add_lanes((const float *) lane[r]) + rest;
+            out[row + r] = add_lanes((const float *)lane[r]) + rest;
         }
     }
     return row;
@@ -65,7 +66,7 @@ static uint32_t dot_fours(float *out, const float *w, const float *x, uint32_t r
 
 static uint32_t dot_fours(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
                           uint32_t stride) {
-    (void) out, (void) w, (void) x, (void) rows, (void) n, (void) stride;
+    (void)out, (void)w, (void)x, (void)rows, (void)n, (void)stride;
     return 0; /* rows done: none, dot() takes them one by one */
 }
 
@@ -89,7 +90,7 @@ uint32_t tinc_count_inputs(const float *x, uint32_t n, float least) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         const float size = x[i] < 0.0f ? -x[i] : x[i];
-        count += (uint32_t) ((size >= least) & (size > 0.0f));
+        count += (uint32_t)((size >= least) & (size > 0.0f));
     }
     return count;
 }
@@ -98,8 +99,8 @@ uint32_t tinc_list_inputs(const float *x, uint32_t n, float least, uint16_t *lis
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         const float size = x[i] < 0.0f ? -x[i] : x[i];
-        list[count] = (uint16_t) i; /* overwritten unless it counts: no branch to mispredict */
-        count += (uint32_t) ((size >= least) & (size > 0.0f));
+        list[count] = (uint16_t)i; /* overwritten unless it counts: no branch to mispredict */
+        count += (uint32_t)((size >= least) & (size > 0.0f));
     }
     return count;
 }
@@ -116,7 +117,7 @@ float tinc_largest(const float *x, uint32_t n) {
 void tinc_dense(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
                 uint32_t inputs, uint32_t stride) {
     for (uint32_t row = dot_fours(out, w, x, rows, inputs, stride); row < rows; row++) {
-        out[row] = dot(w + (size_t) row * stride, x, inputs);
+        out[row] = dot(w + (size_t)row * stride, x, inputs);
     }
     for (uint32_t row = 0; row < rows; row++) {
         out[row] += bias[row];
@@ -126,7 +127,7 @@ void tinc_dense(float *out, const float *w, const float *bias, const float *x, u
 void tinc_dense_listed(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
                        const uint16_t *list, uint32_t listed, uint32_t stride) {
     for (uint32_t row = 0; row < rows; row++) {
-        out[row] = dot_listed(w + (size_t) row * stride, x, list, listed) + bias[row];
+        out[row] = dot_listed(w + (size_t)row * stride, x, list, listed) + bias[row];
     }
 }
 
@@ -150,7 +151,7 @@ void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t
             sums[column] = 0.0f;
         }
         for (size_t i = 0; i < inner; i++) {
-            tinc_axpy(sums, a[row * inner + i], b + i * columns, (uint32_t) columns);
+            tinc_axpy(sums, a[row * inner + i], b + i * columns, (uint32_t)columns);
         }
     }
 }

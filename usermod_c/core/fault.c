@@ -48,7 +48,7 @@ static char *put_number(char *to, uint32_t number) {
         power *= 10u;
     }
     for (; power > 0; power /= 10u) {
-        *to++ = (char) ('0' + number / power % 10u);
+        *to++ = (char)('0' + number / power % 10u);
     }
     return to;
 }
@@ -66,20 +66,20 @@ void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
             continue;
         }
         switch (from[1]) {
-            case 'C':
-                *to++ = (char) fault->where;
-                break;
-            case 'T':
-                *to++ = (char) fault->expected;
-                break;
-            case 'W':
-                to = put_number(to, fault->where);
-                break;
-            case 'F':
-                to = put_number(to, fault->found);
-                break;
-            default:
-                to = put_number(to, fault->expected);
+        case 'C':
+            *to++ = (char)fault->where;
+            break;
+        case 'T':
+            *to++ = (char)fault->expected;
+            break;
+        case 'W':
+            to = put_number(to, fault->where);
+            break;
+        case 'F':
+            to = put_number(to, fault->found);
+            break;
+        default:
+            to = put_number(to, fault->expected);
         }
         from += 2;
     }

@@ -26,18 +26,18 @@ static work_size measure(const tinc_net *net) {
 
 size_t tinc_scratch_bytes(const tinc_net *net) {
     const work_size size = measure(net);
-    const size_t floats = (size_t) size.outputs + 2u * (size_t) even(size.widest);
-    const size_t indices = (size_t) size.inputs + size.widest;
-    return (8u + 4u * floats + 2u * indices + 7u) & ~(size_t) 7u;
+    const size_t floats = (size_t)size.outputs + 2u * (size_t)even(size.widest);
+    const size_t indices = (size_t)size.inputs + size.widest;
+    return (8u + 4u * floats + 2u * indices + 7u) & ~(size_t)7u;
 }
 
 int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work) {
     const work_size size = measure(net);
     const size_t needed = tinc_scratch_bytes(net);
     if (bytes < needed) {
-        return tinc_fail(net, TINC_E_SCRATCH, 0, (uint32_t) bytes, (uint32_t) needed);
+        return tinc_fail(net, TINC_E_SCRATCH, 0, (uint32_t)bytes, (uint32_t)needed);
     }
-    if ((uintptr_t) scratch % 8u != 0) {
+    if ((uintptr_t)scratch % 8u != 0) {
         return tinc_fail(net, TINC_E_ALIGNMENT, TINC_SECTIONS, 0, 0);
     }
     work->busy = scratch;
@@ -45,10 +45,10 @@ int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work) {
         return tinc_fail(net, TINC_E_BUSY, 0, 0, 0);
     }
     *work->busy = 1;
-    work->outputs = (float *) scratch + 2;
+    work->outputs = (float *)scratch + 2;
     work->delta = work->outputs + size.outputs;
     work->delta_below = work->delta + even(size.widest);
-    work->inputs = (uint16_t *) (void *) (work->delta_below + even(size.widest));
+    work->inputs = (uint16_t *)(void *)(work->delta_below + even(size.widest));
     work->rows = work->inputs + size.inputs;
     return TINC_OK;
 }
@@ -137,5 +137,5 @@ int tinc_infer(tinc_net *net, const float *x, float *probabilities, void *scratc
     }
     const uint32_t predicted = tinc_argmax(probabilities, classes);
     tinc_softmax(probabilities, classes);
-    return (int) predicted;
+    return (int)predicted;
 }

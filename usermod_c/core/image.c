@@ -7,7 +7,7 @@
 #define MOST_BYTES 0x7FFFFFF8u
 
 /* Byte offset of a field, for faults that name one. */
-#define AT(type, field) ((uint32_t) offsetof(type, field))
+#define AT(type, field) ((uint32_t)offsetof(type, field))
 
 typedef char header_is_128_bytes[sizeof(tinc_header) == 128 ? 1 : -1];
 typedef char section_is_32_bytes[sizeof(tinc_section) == 32 ? 1 : -1];
@@ -52,14 +52,14 @@ static int check_header(tinc_net *net, size_t bytes) {
     if (h->layer_count < 1 || h->layer_count > TINC_MAX_LAYERS) {
         return fail_header(net, AT(tinc_header, layer_count), h->layer_count);
     }
-    const uint32_t needed = (uint32_t) sizeof(tinc_header) +
-                            h->section_count * (uint32_t) sizeof(tinc_section) +
-                            h->layer_count * (uint32_t) sizeof(tinc_layer);
+    const uint32_t needed = (uint32_t)sizeof(tinc_header) +
+                            h->section_count * (uint32_t)sizeof(tinc_section) +
+                            h->layer_count * (uint32_t)sizeof(tinc_layer);
     if (h->structure_bytes != needed) {
         return fail_header(net, AT(tinc_header, structure_bytes), h->structure_bytes);
     }
     if (bytes != needed) {
-        return tinc_fail(net, TINC_E_TRUNCATED, TINC_STRUCTURE, (uint32_t) bytes, needed);
+        return tinc_fail(net, TINC_E_TRUNCATED, TINC_STRUCTURE, (uint32_t)bytes, needed);
     }
     if (h->file_bytes < needed || h->file_bytes > MOST_BYTES || h->file_bytes % 8u != 0) {
         return fail_header(net, AT(tinc_header, file_bytes), h->file_bytes);
@@ -70,8 +70,14 @@ static int check_header(tinc_net *net, size_t bytes) {
     if (h->head != TINC_SOFTMAX) {
         return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, head), h->head, TINC_SOFTMAX);
     }
-    if (h->input_type != 0 || h->normalisation != 0 || h->optimiser != 0) {
+    if (h->input_type != 0) {
         return fail_header(net, AT(tinc_header, input_type), h->input_type);
+    }
+    if (h->normalisation != 0) {
+        return fail_header(net, AT(tinc_header, normalisation), h->normalisation);
+    }
+    if (h->optimiser != 0) {
+        return fail_header(net, AT(tinc_header, optimiser), h->optimiser);
     }
     if (h->input_rank < 1 || h->input_rank > 4) {
         return fail_header(net, AT(tinc_header, input_rank), h->input_rank);
@@ -96,7 +102,7 @@ static int check_header(tinc_net *net, size_t bytes) {
         return fail_header(net, AT(tinc_header, input_low), 0);
     }
     const uint32_t tail = AT(tinc_header, input_step);
-    if (!all_zero((const uint8_t *) h + tail, sizeof *h - tail)) {
+    if (!all_zero((const uint8_t *)h + tail, sizeof *h - tail)) {
         return fail_header(net, tail, 0);
     }
     return TINC_OK;
@@ -104,14 +110,14 @@ static int check_header(tinc_net *net, size_t bytes) {
 
 static int check_sections(tinc_net *net) {
     const tinc_header *h = net->header;
-    const tinc_section *table = (const tinc_section *) (const void *) (h + 1);
+    const tinc_section *table = (const tinc_section *)(const void *)(h + 1);
     uint32_t end = h->structure_bytes;
     for (uint32_t kind = 0; kind < TINC_SECTIONS; kind++) {
         net->section_index[kind] = TINC_NONE;
     }
     for (uint32_t i = 0; i < h->section_count; i++) {
         const tinc_section *s = &table[i];
-        if (s->flags & ~(uint32_t) (TINC_SECTION_REQUIRED | TINC_SECTION_READ_ONLY) ||
+        if (s->flags & ~(uint32_t)(TINC_SECTION_REQUIRED | TINC_SECTION_READ_ONLY) ||
             !all_zero(s->reserved, sizeof s->reserved) || s->offset < end ||
             !fits(s->offset, s->bytes, h->file_bytes) || s->bytes % 8u != 0) {
             return tinc_fail(net, TINC_E_SECTION, i, s->offset, h->file_bytes);
@@ -219,12 +225,12 @@ static int check_layer(tinc_net *net, uint32_t l) {
 }
 
 int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
-    if ((uintptr_t) structure % 8u != 0) {
+    if ((uintptr_t)structure % 8u != 0) {
         return tinc_fail(net, TINC_E_ALIGNMENT, TINC_STRUCTURE, 0, 0);
     }
     if (bytes < sizeof(tinc_header)) {
-        return tinc_fail(net, TINC_E_TRUNCATED, TINC_STRUCTURE, (uint32_t) bytes,
-                         (uint32_t) sizeof(tinc_header));
+        return tinc_fail(net, TINC_E_TRUNCATED, TINC_STRUCTURE, (uint32_t)bytes,
+                         (uint32_t)sizeof(tinc_header));
     }
     net->header = structure;
     net->memory = NULL;
@@ -235,9 +241,8 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
         net->layer_count = net->header->layer_count;
         net->section[TINC_STRUCTURE] = structure;
         net->bytes[TINC_STRUCTURE] = net->header->structure_bytes;
-        net->layers =
-            (tinc_layer *) (void *) ((uint8_t *) structure + sizeof(tinc_header) +
-                                     net->header->section_count * sizeof(tinc_section));
+        net->layers = (tinc_layer *)(void *)((uint8_t *)structure + sizeof(tinc_header) +
+                                             net->header->section_count * sizeof(tinc_section));
         error = check_sections(net);
     }
     for (uint32_t l = 0; error == TINC_OK && l < net->layer_count; l++) {
@@ -248,12 +253,12 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
 
 static int check_memory(tinc_net *net) {
     const uint32_t bytes = net->bytes[TINC_MEMORY];
-    const tinc_memory *m = (const tinc_memory *) (const void *) net->section[TINC_MEMORY];
+    const tinc_memory *m = (const tinc_memory *)(const void *)net->section[TINC_MEMORY];
     if (bytes == 0) {
         return TINC_OK;
     }
     if (bytes < sizeof *m) {
-        return tinc_fail(net, TINC_E_MEMORY, 0, bytes, (uint32_t) sizeof *m);
+        return tinc_fail(net, TINC_E_MEMORY, 0, bytes, (uint32_t)sizeof *m);
     }
     if (m->capacity > TINC_MAX_UNITS || m->count > m->capacity) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, count), m->count, m->capacity);
@@ -273,15 +278,16 @@ static int check_memory(tinc_net *net) {
     if (!within(m->offset, -1e6f, 1e6f)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, offset), 0, 0);
     }
-    if (!fits(m->classes_offset, 2u * m->capacity, bytes)) {
+    if (m->classes_offset < sizeof *m || !fits(m->classes_offset, 2u * m->capacity, bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, classes_offset), m->classes_offset,
                          bytes);
     }
-    if (!fits(m->weights_offset, 2u * m->capacity, bytes)) {
+    if (m->weights_offset < sizeof *m || !fits(m->weights_offset, 2u * m->capacity, bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, weights_offset), m->weights_offset,
                          bytes);
     }
-    if ((m->capacity > 0 && m->stride > MOST_BYTES / m->capacity) ||
+    if (m->samples_offset < sizeof *m ||
+        (m->capacity > 0 && m->stride > MOST_BYTES / m->capacity) ||
         !fits(m->samples_offset, m->stride * m->capacity, bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, samples_offset), m->samples_offset,
                          bytes);
@@ -290,7 +296,7 @@ static int check_memory(tinc_net *net) {
     if (!all_zero(&m->soft_offset, sizeof *m - tail)) {
         return tinc_fail(net, TINC_E_MEMORY, tail, m->soft_offset, 0);
     }
-    net->memory = (tinc_memory *) (void *) net->section[TINC_MEMORY];
+    net->memory = (tinc_memory *)(void *)net->section[TINC_MEMORY];
     return TINC_OK;
 }
 
@@ -327,11 +333,11 @@ static int check_settings(tinc_net *net) {
 
 static int check_state(tinc_net *net) {
     const uint32_t bytes = net->bytes[TINC_STATE];
-    const tinc_state *s = (const tinc_state *) (const void *) net->section[TINC_STATE];
+    const tinc_state *s = (const tinc_state *)(const void *)net->section[TINC_STATE];
     if (bytes < sizeof *s) {
-        return tinc_fail(net, TINC_E_STATE, 0, bytes, (uint32_t) sizeof *s);
+        return tinc_fail(net, TINC_E_STATE, 0, bytes, (uint32_t)sizeof *s);
     }
-    net->state = (tinc_state *) (void *) net->section[TINC_STATE];
+    net->state = (tinc_state *)(void *)net->section[TINC_STATE];
     if (s->rule > TINC_RULE_SAMPLED) {
         return fail_state(net, AT(tinc_state, rule), s->rule);
     }
@@ -353,11 +359,11 @@ static int check_state(tinc_net *net) {
     if (!all_zero(s->reserved, sizeof s->reserved)) {
         return fail_state(net, AT(tinc_state, reserved), 0);
     }
-    const uint32_t layer_bytes = net->layer_count * (uint32_t) sizeof(tinc_layer_state);
+    const uint32_t layer_bytes = net->layer_count * (uint32_t)sizeof(tinc_layer_state);
     if (s->layers_offset < sizeof *s || !fits(s->layers_offset, layer_bytes, bytes)) {
         return fail_state(net, AT(tinc_state, layers_offset), s->layers_offset);
     }
-    const uint32_t class_bytes = s->class_capacity * (uint32_t) sizeof(tinc_class_state);
+    const uint32_t class_bytes = s->class_capacity * (uint32_t)sizeof(tinc_class_state);
     if (s->classes_offset < sizeof *s || !fits(s->classes_offset, class_bytes, bytes)) {
         return fail_state(net, AT(tinc_state, classes_offset), s->classes_offset);
     }
@@ -368,7 +374,7 @@ static int check_state(tinc_net *net) {
     const tinc_layer_state *layer = tinc_layer_states(net);
     for (uint32_t l = 0; l < net->layer_count; l++) {
         if (!within(layer[l].y_max, 0.0f, 3e38f) || layer[l].reserved != 0) {
-            return fail_state(net, s->layers_offset + l * (uint32_t) sizeof *layer, 0);
+            return fail_state(net, s->layers_offset + l * (uint32_t)sizeof *layer, 0);
         }
     }
     return check_settings(net);
@@ -379,9 +385,9 @@ int tinc_open(tinc_net *net, void *const section[TINC_SECTIONS],
     int error = tinc_open_structure(net, section[TINC_STRUCTURE], bytes[TINC_STRUCTURE]);
     for (uint32_t kind = TINC_TRAINED; error == TINC_OK && kind < TINC_SECTIONS; kind++) {
         if (bytes[kind] != net->bytes[kind]) {
-            error = tinc_fail(net, TINC_E_SECTION_BYTES, kind, (uint32_t) bytes[kind],
-                              net->bytes[kind]);
-        } else if ((uintptr_t) section[kind] % 8u != 0) {
+            error =
+                tinc_fail(net, TINC_E_SECTION_BYTES, kind, (uint32_t)bytes[kind], net->bytes[kind]);
+        } else if ((uintptr_t)section[kind] % 8u != 0) {
             error = tinc_fail(net, TINC_E_ALIGNMENT, kind, 0, 0);
         }
         net->section[kind] = section[kind];
@@ -402,7 +408,7 @@ static uint32_t structure_crc(const tinc_net *net) {
 }
 
 static tinc_section *table_entry(const tinc_net *net, uint32_t kind) {
-    tinc_section *table = (tinc_section *) (void *) (net->header + 1);
+    tinc_section *table = (tinc_section *)(void *)(net->header + 1);
     return &table[net->section_index[kind]];
 }
 
@@ -435,8 +441,7 @@ int tinc_check(tinc_net *net) {
     }
     for (uint32_t slot = 0; net->memory != NULL && slot < net->memory->count; slot++) {
         if (tinc_slot_classes(net)[slot] >= tinc_classes(net)) {
-            return tinc_fail(net, TINC_E_CLASS, 0, tinc_slot_classes(net)[slot],
-                             tinc_classes(net));
+            return tinc_fail(net, TINC_E_CLASS, 0, tinc_slot_classes(net)[slot], tinc_classes(net));
         }
     }
     return TINC_OK;

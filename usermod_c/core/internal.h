@@ -31,19 +31,22 @@ static inline float tinc_clip(float x, float low, float high) {
     return x < low ? low : (x > high ? high : x);
 }
 
-/* The next state of the image's generator (xorshift32, Marsaglia 2003). */
-static inline uint32_t tinc_next(tinc_state *state) {
-    uint32_t s = state->generator;
+/* The next state of a generator (xorshift32, Marsaglia 2003). */
+static inline uint32_t tinc_advance(uint32_t s) {
     s ^= s << 13;
     s ^= s >> 17;
     s ^= s << 5;
-    state->generator = s;
     return s;
+}
+
+static inline uint32_t tinc_next(tinc_state *state) {
+    state->generator = tinc_advance(state->generator);
+    return state->generator;
 }
 
 /* Uniform in [0, 1), exact in float32. */
 static inline float tinc_uniform(tinc_state *state) {
-    return (float) (tinc_next(state) >> 8) * (1.0f / 16777216.0f);
+    return (float)(tinc_next(state) >> 8) * (1.0f / 16777216.0f);
 }
 
 static inline uint32_t tinc_count_up(uint32_t counter) {
@@ -62,28 +65,28 @@ static inline uint32_t tinc_classes(const tinc_net *net) {
 
 static inline float *tinc_weights(const tinc_net *net, const tinc_layer *layer) {
     const int section = layer->flags & TINC_TRAIN_WEIGHTS ? TINC_TRAINED : TINC_FROZEN;
-    return (float *) (void *) (net->section[section] + layer->weights_offset);
+    return (float *)(void *)(net->section[section] + layer->weights_offset);
 }
 
 static inline float *tinc_bias(const tinc_net *net, const tinc_layer *layer) {
     const int section = layer->flags & TINC_TRAIN_BIAS ? TINC_TRAINED : TINC_FROZEN;
-    return (float *) (void *) (net->section[section] + layer->bias_offset);
+    return (float *)(void *)(net->section[section] + layer->bias_offset);
 }
 
 static inline tinc_layer_state *tinc_layer_states(const tinc_net *net) {
-    return (tinc_layer_state *) (void *) (net->section[TINC_STATE] + net->state->layers_offset);
+    return (tinc_layer_state *)(void *)(net->section[TINC_STATE] + net->state->layers_offset);
 }
 
 static inline tinc_class_state *tinc_class_states(const tinc_net *net) {
-    return (tinc_class_state *) (void *) (net->section[TINC_STATE] + net->state->classes_offset);
+    return (tinc_class_state *)(void *)(net->section[TINC_STATE] + net->state->classes_offset);
 }
 
 static inline uint16_t *tinc_slot_classes(const tinc_net *net) {
-    return (uint16_t *) (void *) (net->section[TINC_MEMORY] + net->memory->classes_offset);
+    return (uint16_t *)(void *)(net->section[TINC_MEMORY] + net->memory->classes_offset);
 }
 
 static inline uint16_t *tinc_slot_weights(const tinc_net *net) {
-    return (uint16_t *) (void *) (net->section[TINC_MEMORY] + net->memory->weights_offset);
+    return (uint16_t *)(void *)(net->section[TINC_MEMORY] + net->memory->weights_offset);
 }
 
 static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {

@@ -1,6 +1,14 @@
 /* One learning step: forward, loss, and as much of the backward pass as the rule asks for. */
 #include "internal.h"
 
+#define LARGEST_DELTA 1000.0f
+
+/* A hidden gradient far beyond any sane one, or NaN, is cut, so that no update can be infinite. */
+static float bounded(float delta) {
+    return delta > -LARGEST_DELTA ? (delta < LARGEST_DELTA ? delta : LARGEST_DELTA)
+                                  : -LARGEST_DELTA;
+}
+
 /* Gradient below a layer: delta_below = W^T delta over the chosen rows, through the ReLU that made
  * the layer's inputs. Returns the multiply-accumulates done. */
 static uint32_t propagate(const tinc_net *net, uint32_t l, const float *input,
@@ -20,7 +28,7 @@ static uint32_t propagate(const tinc_net *net, uint32_t l, const float *input,
     }
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t row = work->rows[r];
-        const float *weights = w + (size_t) row * stride;
+        const float *weights = w + (size_t)row * stride;
         if (listed) {
             tinc_axpy_listed(work->delta_below, work->delta[row], weights, work->inputs, live);
         } else {
@@ -28,7 +36,7 @@ static uint32_t propagate(const tinc_net *net, uint32_t l, const float *input,
         }
     }
     for (uint32_t i = 0; i < inputs; i++) {
-        work->delta_below[i] = input[i] > 0.0f ? work->delta_below[i] : 0.0f;
+        work->delta_below[i] = input[i] > 0.0f ? bounded(work->delta_below[i]) : 0.0f;
     }
     return rows * live;
 }
@@ -62,7 +70,7 @@ static uint32_t update(const tinc_net *net, uint32_t l, const float *input, cons
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t row = work->rows[r];
         const float step = -state->learning_rate * work->delta[row];
-        float *weights = w + (size_t) row * layer->input_shape[0];
+        float *weights = w + (size_t)row * layer->input_shape[0];
         if (listed) {
             tinc_axpy_listed(weights, step, input, work->inputs, used);
         } else {
@@ -105,7 +113,7 @@ static void backward(tinc_net *net, const float *x, tinc_work *work, uint32_t *c
             k = tinc_rule_k(net, l, depth++, local_error(work->delta, k));
             counts[TINC_STEP_K + l] = k;
         }
-        const uint32_t rows = (uint32_t) tinc_topk(work->delta, layer->active, k, work->rows);
+        const uint32_t rows = (uint32_t)tinc_topk(work->delta, layer->active, k, work->rows);
         if (l > first) {
             counts[TINC_STEP_BACKWARD] += propagate(net, l, input, work, rows);
         }

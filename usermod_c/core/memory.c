@@ -3,7 +3,7 @@
 
 #define MOST_WEIGHT 16u /* a prototype never follows a new sample by less than 1/16 */
 
-#define BLOCK 32u       /* values moved at a time, a multiple of 4 */
+#define BLOCK 32u /* values moved at a time, a multiple of 4 */
 
 /* Of the class of a slot, whatever a caller may have written there. */
 static uint32_t class_of(const tinc_net *net, uint32_t slot) {
@@ -44,7 +44,7 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
     uint32_t nth = (tinc_next(net->state) >> 8) % slots;
     for (uint32_t slot = 0;; slot++) {
         if (class_of(net, slot) == best && nth-- == 0) {
-            return (int) slot;
+            return (int)slot;
         }
     }
 }
@@ -56,9 +56,9 @@ int tinc_recall(tinc_net *net, uint32_t slot, float *x) {
     const uint8_t *q = tinc_slot_sample(net, slot);
     const float step = net->memory->step, offset = net->memory->offset;
     for (uint32_t i = 0; i < net->inputs; i++) {
-        x[i] = offset + step * (float) q[i];
+        x[i] = offset + step * (float)q[i];
     }
-    return (int) class_of(net, slot);
+    return (int)class_of(net, slot);
 }
 
 int tinc_quantise(tinc_net *net, const float *x, uint8_t *q) {
@@ -69,7 +69,7 @@ int tinc_quantise(tinc_net *net, const float *x, uint8_t *q) {
     const uint32_t n = net->inputs;
     for (uint32_t i = 0; i < n; i++) {
         const float steps = tinc_clip((x[i] - offset) * inverse + 0.5f, 0.0f, 255.0f);
-        q[i] = (uint8_t) (int32_t) steps;
+        q[i] = (uint8_t)(int32_t)steps;
     }
     return TINC_OK;
 }
@@ -87,7 +87,7 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
     for (uint32_t i = 0; i < net->inputs; i++) {
         sample[i] = q[i];
     }
-    tinc_slot_classes(net)[slot] = (uint16_t) cls;
+    tinc_slot_classes(net)[slot] = (uint16_t)cls;
     tinc_slot_weights(net)[slot] = 1;
     net->memory->count = slot == count ? count + 1u : count;
     return TINC_OK;
@@ -107,11 +107,11 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         uint32_t sum = 0; /* at most 65535 * 255^2, which fits */
         const uint32_t n = net->inputs;
         for (uint32_t i = 0; i < n; i++) {
-            const int32_t difference = (int32_t) q[i] - (int32_t) sample[i];
-            sum += (uint32_t) (difference * difference);
+            const int32_t difference = (int32_t)q[i] - (int32_t)sample[i];
+            sum += (uint32_t)(difference * difference);
         }
         if (nearest < 0 || sum < least) {
-            nearest = (int) slot;
+            nearest = (int)slot;
             least = sum;
         }
     }
@@ -127,27 +127,30 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     }
     const uint32_t n = net->inputs;
     uint16_t *weights = tinc_slot_weights(net);
-    const uint32_t weight = weights[slot] < MOST_WEIGHT ? weights[slot] + 1u : MOST_WEIGHT;
-    weights[slot] = (uint16_t) weight;
+    const uint32_t before = weights[slot] == 0 ? 1 : weights[slot]; /* a damaged one counts as 1 */
+    const uint16_t weight = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
+    weights[slot] = weight;
     uint8_t *sample = tinc_slot_sample(net, slot);
     /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
-    const uint32_t reciprocal = (65536u + weight - 1u) / weight;
+    const uint16_t reciprocal = (uint16_t)((65535u + weight) / weight);
+    uint32_t generator = net->state->generator;
     for (uint32_t i = 0; i < n; i += BLOCK) {
         uint8_t random[BLOCK]; /* a draw gives a byte for each of four values */
         const uint32_t size = n - i < BLOCK ? n - i : BLOCK;
         for (uint32_t j = 0; j < size; j += 4) {
-            const uint32_t draw = tinc_next(net->state);
+            generator = tinc_advance(generator);
             for (uint32_t byte = 0; byte < 4; byte++) {
-                random[j + byte] = (uint8_t) (draw >> 8 * byte);
+                random[j + byte] = (uint8_t)(generator >> 8 * byte);
             }
         }
         for (uint32_t j = 0; j < size; j++) {
-            const uint32_t up = (random[j] * weight) >> 8;
+            const uint16_t up = (uint16_t)((random[j] * weight) >> 8);
             /* 255 weights more keep the dividend positive, so that it is rounded down. */
-            const uint32_t dividend = q[i + j] + up + 255u * weight - sample[i + j];
-            const uint32_t moved = sample[i + j] + (dividend * reciprocal >> 16) - 255u;
-            sample[i + j] = (uint8_t) moved;
+            const uint16_t dividend = (uint16_t)(q[i + j] + up + 255u * weight - sample[i + j]);
+            const uint16_t move = (uint16_t)(((uint32_t)dividend * reciprocal) >> 16);
+            sample[i + j] = (uint8_t)(sample[i + j] + move - 255u);
         }
     }
+    net->state->generator = generator;
     return TINC_OK;
 }

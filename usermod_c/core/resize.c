@@ -20,14 +20,14 @@ static float draw(tinc_net *net, float bound) {
 }
 
 static float he_bound(uint32_t inputs) {
-    return tinc_rsqrt((float) inputs * (1.0f / 6.0f));
+    return tinc_rsqrt((float)inputs * (1.0f / 6.0f));
 }
 
 static void add_unit(tinc_net *net, uint32_t l, float outgoing_bound) {
     tinc_layer *layer = &net->layers[l];
     const uint32_t unit = layer->active, inputs = tinc_layer_inputs(net, l);
     const int last = l + 1 == net->layer_count;
-    float *row = tinc_weights(net, layer) + (size_t) unit * layer->input_shape[0];
+    float *row = tinc_weights(net, layer) + (size_t)unit * layer->input_shape[0];
     for (uint32_t i = 0; i < inputs; i++) {
         row[i] = last ? 0.0f : draw(net, he_bound(inputs));
     }
@@ -36,7 +36,7 @@ static void add_unit(tinc_net *net, uint32_t l, float outgoing_bound) {
         tinc_layer *next = &net->layers[l + 1];
         float *column = tinc_weights(net, next) + unit;
         for (uint32_t r = 0; r < next->active; r++) {
-            column[(size_t) r * next->input_shape[0]] = draw(net, outgoing_bound);
+            column[(size_t)r * next->input_shape[0]] = draw(net, outgoing_bound);
         }
     }
     layer->active = unit + 1u;
@@ -57,7 +57,8 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units) {
     if (check_writable(net, layer)) {
         return net->fault.code;
     }
-    const uint32_t active = net->layers[layer].active, capacity = net->layers[layer].output_shape[0];
+    const uint32_t active = net->layers[layer].active,
+                   capacity = net->layers[layer].output_shape[0];
     if (units > capacity - active) {
         return tinc_fail(net, TINC_E_CAPACITY, layer, units, capacity - active);
     }
@@ -92,7 +93,7 @@ static void forget_class(tinc_net *net, uint32_t cls, uint32_t last) {
         copy(tinc_slot_sample(net, slot), tinc_slot_sample(net, moving), memory->features);
     }
     for (slot = 0; slot < memory->count; slot++) {
-        classes[slot] = classes[slot] == last ? (uint16_t) cls : classes[slot];
+        classes[slot] = classes[slot] == last ? (uint16_t)cls : classes[slot];
     }
 }
 
@@ -118,7 +119,7 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
     const uint32_t last = here->active - 1u, stride = here->input_shape[0];
     float *w = tinc_weights(net, here), *bias = tinc_bias(net, here);
     for (uint32_t i = 0; i < tinc_layer_inputs(net, layer); i++) {
-        w[(size_t) unit * stride + i] = w[(size_t) last * stride + i];
+        w[(size_t)unit * stride + i] = w[(size_t)last * stride + i];
     }
     bias[unit] = bias[last];
     if (layer + 1 < net->layer_count) {
@@ -139,7 +140,7 @@ static float magnitude(float x) {
 }
 
 int tinc_least_useful(tinc_net *net, uint32_t layer) {
-    if (layer + 1 >= net->layer_count) {
+    if (layer >= net->layer_count - 1u) {
         return tinc_fail(net, TINC_E_LAYER, layer, layer, net->layer_count - 1u);
     }
     const tinc_layer *here = &net->layers[layer], *next = here + 1;
@@ -147,19 +148,19 @@ int tinc_least_useful(tinc_net *net, uint32_t layer) {
     uint32_t least = 0;
     float least_use = 0.0f;
     for (uint32_t unit = 0; unit < here->active; unit++) {
-        const float *row = tinc_weights(net, here) + (size_t) unit * here->input_shape[0];
+        const float *row = tinc_weights(net, here) + (size_t)unit * here->input_shape[0];
         float incoming = magnitude(tinc_bias(net, here)[unit]), outgoing = 0.0f;
         for (uint32_t i = 0; i < inputs; i++) {
             incoming += magnitude(row[i]);
         }
         const float *column = tinc_weights(net, next) + unit;
         for (uint32_t r = 0; r < next->active; r++) {
-            outgoing += magnitude(column[(size_t) r * next->input_shape[0]]);
+            outgoing += magnitude(column[(size_t)r * next->input_shape[0]]);
         }
         if (unit == 0 || incoming * outgoing < least_use) {
             least = unit;
             least_use = incoming * outgoing;
         }
     }
-    return (int) least;
+    return (int)least;
 }

@@ -13,12 +13,16 @@ static float update_y_max(tinc_net *net, uint32_t layer, float error) {
 /* low + (Y / Y_max)(high - low), the form that TinyProp's ratio and TinyPropv2's decision share. */
 static float scaled_error(tinc_net *net, uint32_t layer, float error, float low, float high) {
     const float y_max = update_y_max(net, layer, error);
-    return error > 0.0f ? low + error * (high - low) / y_max : low;
+    if (error >= y_max) { /* exactly: rounding must not lose a row */
+        return error > 0.0f ? high : low;
+    }
+    return low + error * (high - low) / y_max;
 }
 
 static uint32_t share(uint32_t units, float ratio) {
-    const uint32_t k = (uint32_t) ((float) units * ratio + 0.5f);
-    return k < 1u ? 1u : (k > units ? units : k);
+    const uint32_t rounded = (uint32_t)((float)units * ratio + 0.5f);
+    const uint32_t k = rounded < 1u ? 1u : rounded;
+    return k > units ? units : k;
 }
 
 float tinc_rule_admit(tinc_net *net, float error, float *probability) {
@@ -43,19 +47,19 @@ uint32_t tinc_rule_k(tinc_net *net, uint32_t layer, uint32_t depth, float error)
     const tinc_state *state = net->state;
     const uint32_t units = net->layers[layer].active;
     switch (state->rule) {
-        case TINC_RULE_STATIC:
-            return share(units, state->static_ratio);
-        case TINC_RULE_TINYPROP: /* arXiv 2308.09201 */
-        case TINC_RULE_TINYPROP2: {
-            float ratio = scaled_error(net, layer, error, state->s_min, state->s_max);
-            for (uint32_t p = 0; p < depth; p++) {
-                ratio *= state->zeta;
-            }
-            return share(units, ratio);
+    case TINC_RULE_STATIC:
+        return share(units, state->static_ratio);
+    case TINC_RULE_TINYPROP: /* arXiv 2308.09201 */
+    case TINC_RULE_TINYPROP2: {
+        float ratio = scaled_error(net, layer, error, state->s_min, state->s_max);
+        for (uint32_t p = 0; p < depth; p++) {
+            ratio *= state->zeta;
         }
-        case TINC_RULE_SAMPLED: /* rows of the output are dear: dropping them costs points */
-            return layer == net->layer_count - 1 ? units : share(units, state->hidden_ratio);
-        default:
-            return units;
+        return share(units, ratio);
+    }
+    case TINC_RULE_SAMPLED: /* rows of the output are dear: dropping them costs points */
+        return layer == net->layer_count - 1 ? units : share(units, state->hidden_ratio);
+    default:
+        return units;
     }
 }

@@ -65,7 +65,13 @@ enum { TINC_F32 = 0, TINC_Q8 = 1 };
 enum { TINC_SOFTMAX = 0, TINC_REGRESSION = 1, TINC_SIGMOID = 2 };
 enum { TINC_DENSE = 1 };
 enum { TINC_LINEAR = 0, TINC_RELU = 1 };
-enum { TINC_RULE_FULL, TINC_RULE_STATIC, TINC_RULE_TINYPROP, TINC_RULE_TINYPROP2, TINC_RULE_SAMPLED };
+enum {
+    TINC_RULE_FULL,
+    TINC_RULE_STATIC,
+    TINC_RULE_TINYPROP,
+    TINC_RULE_TINYPROP2,
+    TINC_RULE_SAMPLED
+};
 
 /* The buffers of a network, in this order in every call. */
 enum { TINC_STRUCTURE, TINC_TRAINED, TINC_FROZEN, TINC_MEMORY, TINC_STATE, TINC_SECTIONS };
@@ -124,10 +130,10 @@ typedef struct {
     uint8_t kernel[2], stride[2], padding[4], dilation[2]; /* convolutions; 0 */
     uint16_t source;                                       /* residual add; 0xFFFF */
     uint32_t groups;                                       /* convolutions; 0 */
-    uint32_t input_shape[3];  /* capacity; dense: {inputs, 1, 1} */
-    uint32_t output_shape[3]; /* capacity; dense: {units, 1, 1} */
-    uint32_t active;          /* units in use, 0..output_shape[0] */
-    uint32_t weights_offset;  /* row per unit, row stride input_shape[0] */
+    uint32_t input_shape[3];                               /* capacity; dense: {inputs, 1, 1} */
+    uint32_t output_shape[3];                              /* capacity; dense: {units, 1, 1} */
+    uint32_t active;                                       /* units in use, 0..output_shape[0] */
+    uint32_t weights_offset; /* row per unit, row stride input_shape[0] */
     uint32_t bias_offset;
     uint32_t scales_offset; /* reserved for q8: per-unit scales; 0 */
     uint32_t slots_offset;  /* reserved: optimiser slots; 0 */
@@ -193,9 +199,9 @@ typedef struct {
 } tinc_class_state;
 
 typedef struct {
-    int32_t code;      /* tinc_error */
-    uint32_t where;    /* layer, section or position that the text names */
-    uint32_t found;    /* values that the text compares */
+    int32_t code;   /* tinc_error */
+    uint32_t where; /* layer, section or position that the text names */
+    uint32_t found; /* values that the text compares */
     uint32_t expected;
 } tinc_fault;
 

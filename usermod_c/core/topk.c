@@ -35,7 +35,7 @@ static void sift(uint16_t *heap, size_t n, size_t root, const float *values) {
 size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices) {
     size_t kept = 0, i = 0;
     for (; i < n && kept < k; i++) {
-        indices[kept] = (uint16_t) i;
+        indices[kept] = (uint16_t)i;
         kept += magnitude(values, i) != 0;
     }
     if (kept < k) {
@@ -45,16 +45,16 @@ size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices) {
         sift(indices, k, root, values);
     }
     for (; i < n; i++) {
-        if (weaker(values, indices[0], (uint16_t) i)) {
-            indices[0] = (uint16_t) i;
+        if (weaker(values, indices[0], (uint16_t)i)) {
+            indices[0] = (uint16_t)i;
             sift(indices, k, 0, values);
         }
     }
     /* The top of the heap is the weakest that stays: all that are not weaker, in order. */
     const uint16_t last = indices[0];
     for (i = 0, kept = 0; kept < k; i++) {
-        if (!weaker(values, (uint16_t) i, last)) {
-            indices[kept++] = (uint16_t) i;
+        if (!weaker(values, (uint16_t)i, last)) {
+            indices[kept++] = (uint16_t)i;
         }
     }
     return k;

@@ -16,6 +16,8 @@ from .rules import admit, units_to_train
 SKIPPED, PREDICTED, FORWARD, BACKWARD, K = range(5)
 LOSS, ERROR, PROBABILITY, FIGURES = range(4)
 
+LARGEST_DELTA = 1000.0
+
 
 def learn(sections, x, target, counts, figures, scratch):
     """One step of SGD on the normalised sample x of class `target`, under the network's rule."""
@@ -88,7 +90,12 @@ def _propagate(net, layer, before, delta, rows):
         row = net.row(layer, unit)
         for i in live:
             below[i] += delta[unit] * row[i]
-    return list(array("f", below))
+    return list(array("f", [_bounded(value) for value in below]))
+
+
+def _bounded(delta):
+    """A hidden gradient far beyond any sane one, or NaN, is cut: no update can be infinite."""
+    return min(delta, LARGEST_DELTA) if delta > -LARGEST_DELTA else -LARGEST_DELTA
 
 
 def _update(net, layer, before, delta, rows):

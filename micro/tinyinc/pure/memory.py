@@ -25,7 +25,7 @@ def choose(sections, excluded=-1):
     seen, replayed = net.class_state(cls)
     net.set_class_state(cls, seen, count_up(replayed))
     slots = [slot for slot, its_class in enumerate(classes) if its_class == cls]
-    return slots[net.next() % len(slots)]
+    return slots[(net.next() >> 8) % len(slots)]
 
 
 def recall(sections, slot, x):
@@ -97,11 +97,13 @@ def move(sections, slot, q):
     need_writable(net, MEMORY, STATE)
     need_array(3, q, "B", net.inputs)
     cls, weight = net.slot(slot)
-    weight = min(weight + 1, MOST_WEIGHT)
+    weight = min(max(weight, 1) + 1, MOST_WEIGHT)
     net.set_slot(slot, cls, weight)
     sample = net.sample(slot)
+    random = 0
     for i in range(net.inputs):
-        sample[i] += (q[i] - sample[i] + net.next() % weight) // weight
+        random = random >> 8 if i % 4 else net.next()  # a byte of it for each of four values
+        sample[i] += (q[i] - sample[i] + ((random & 255) * weight >> 8)) // weight
     net.set_sample(slot, sample)
 
 

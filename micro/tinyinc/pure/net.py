@@ -112,17 +112,17 @@ class Net:
         layout.write(layout.STATE_HEADER, name, self.sections[STATE], 0, value)
 
     def next(self):
-        """24 random bits; the generator (xorshift32, Marsaglia 2003) is part of the image."""
+        """32 random bits; the generator (xorshift32, Marsaglia 2003) is part of the image."""
         s = self.state["generator"]
         s ^= s << 13 & 0xFFFFFFFF
         s ^= s >> 17
         s ^= s << 5 & 0xFFFFFFFF
         self.set_state("generator", s)
-        return s >> 8
+        return s
 
     def uniform(self):
         """A random number in [0, 1)."""
-        return self.next() / 16777216
+        return (self.next() >> 8) / 16777216
 
 
 def floats(buffer, offset, count):

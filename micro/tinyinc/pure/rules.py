@@ -43,12 +43,12 @@ def _scaled(net, index, error, low, high):
     if error > y_max:
         net.set_y_max(index, error)
         y_max = error
-    if error == 0:
-        return low
+    if error >= y_max:  # exactly: rounding must not lose a row
+        return high if error else low
     return single(low + single(single(error * single(high - low)) / y_max))
 
 
 def _share(units, ratio):
     if not ratio < 1:  # so also when an overflow made it NaN
         return units
-    return max(1, min(int(single(single(units * ratio) + 0.5)), units))
+    return min(max(1, int(single(single(units * ratio) + 0.5))), units)

@@ -1,0 +1,94 @@
+# TinyInc's one entry point. Every target sets up what it needs, from a fresh clone; `make` alone
+# says what there is.
+
+PYTHON ?= python3
+DATA ?= digits
+VENV := build/venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SANITIZED := build/sanitize/.ready
+# The CPU build alone: the plain one brings several GB of GPU libraries.
+TORCH ?= torch==2.13.0+cpu
+
+CORE := $(wildcard usermod_c/core/*.[ch])
+C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch])
+PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
+
+ifneq ($(words $(CURDIR)),1)
+$(error make cannot work in a folder with a space in its path: $(CURDIR))
+endif
+# A virtual environment holds absolute paths: in a copied tree it is set up again.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(shell rm -rf $(READY) $(SANITIZED))
+endif
+
+.PHONY: help
+help:
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup demo test bench bench-report lint format unix sanitize clean
+
+setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
+
+demo: setup ## Learn two new classes on the unix port, with a picture (DATA=digits or mnist)
+	$(BIN)/tinyinc demo --data $(DATA)
+
+test: lint setup ## Check everything: lint, then all tests with pytest
+	$(BIN)/python -m pytest
+
+bench: setup ## Measure speed and accuracy: build/bench/host.json
+	@test -e $(VENV)/.torch || \
+	    { $(BIN)/pip install -qq --retries 1 '$(TORCH)' 2>/dev/null && touch $(VENV)/.torch; } || \
+	    echo 'pip finds no $(TORCH) here: measuring without PyTorch (give another as TORCH=...)'
+	$(BIN)/python -m tinyinc_host.bench
+
+bench-report: $(READY) ## Print all that was measured as one table
+	@$(BIN)/tinyinc bench-report
+
+lint: $(READY) ## Check the style of Python and C
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+format: $(READY) ## Format Python and C
+	$(BIN)/ruff check --quiet --select I --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_FILES)
+
+unix: ## Build MicroPython's unix port with the engine: build/unix/micropython
+	@tree=$$($(PYTHON) boards/micropython.py) && \
+	    $(MAKE) --no-print-directory -C boards/unix MPY_DIR=$$tree
+
+# Python's own allocator would hide writes just outside a buffer.
+sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and UndefinedBehaviorSanitizer
+	LD_PRELOAD='$(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)' \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    PYTHONPATH=build/sanitize $(BIN)/python -m pytest tests/core --engine c
+
+clean: ## Remove everything that was built or fetched
+	rm -rf build host_tools/build host_tools/*.egg-info host_tools/*.so
+	rm -rf .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): $(PACKAGE) $(CORE)
+	@missing=; \
+	command -v gcc > /dev/null || missing="$$missing gcc"; \
+	$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || missing="$$missing python3-venv"; \
+	$(PYTHON) -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' \
+	    2> /dev/null || missing="$$missing python3-dev"; \
+	test -z "$$missing" || \
+	    { echo "Not installed:$$missing. On Debian: sudo apt-get install$$missing" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo 'Python 3.10 or newer is needed: give one as PYTHON=...' >&2; exit 2; }
+	@test -e $@ || echo 'Setting up Python packages in $(VENV) (about a minute) ...'
+	@test -e $@ || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq 'setuptools>=77' 'cffi>=1.16'
+	@TINYINC_CFLAGS=-march=native $(BIN)/pip install -qq --no-build-isolation -e './host_tools[test]'
+	@echo $(CURDIR) > $@
+
+$(SANITIZED): $(READY) $(CORE)
+	@mkdir -p $(@D)
+	@cd host_tools && TINYINC_SANITIZE=1 ../$(BIN)/python setup.py -q build_ext --force \
+	    --build-lib ../build/sanitize --build-temp ../build/sanitize/objects
+	@touch $@

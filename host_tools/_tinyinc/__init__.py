@@ -1,0 +1,259 @@
+"""TinyInc's engine for CPython: the functions of the board's C module, over the same C core.
+
+`net` is always a tuple of five buffers, the sections of an image: structure, trained tensors,
+frozen tensors, memory, state; an absent section is empty. Nothing is kept between calls: buffers
+are opened and checked in each. Sections that a call does not write may be read-only.
+
+Arrays are C-contiguous buffers of the right item format, such as numpy's and array.array: float32
+for x, probabilities, figures and matrices, uint32 for counts and distance, uint16 for indices,
+uint8 for q. x is a normalised sample, q one in the memory's number format; both hold a value per
+input. Arrays may be longer than needed; scratch is a bytearray of at least scratch_bytes(net).
+
+Bad input raises ValueError with the core's text; arguments are counted from 1.
+
+One call at a time per network: calls release the interpreter lock.
+"""
+
+import operator
+
+from _tinyinc_core import ffi, lib
+
+_STRUCTURE, _TRAINED, _FROZEN, _MEMORY, _STATE = range(lib.TINC_SECTIONS)
+
+# Per typecode: the item as C sees it, and the formats under which buffers announce it.
+_ITEMS = {
+    "f": ("float[]", 4, ("f", "<f")),
+    "I": ("uint32_t[]", 4, ("I", "<I", "L", "<L")),
+    "H": ("uint16_t[]", 2, ("H", "<H")),
+    "B": ("uint8_t[]", 1, ("B", "<B")),
+}
+
+
+def _text(fault):
+    text = ffi.new("char[]", lib.TINC_TEXT_BYTES)
+    lib.tinc_describe(fault, text)
+    return ffi.string(text).decode()
+
+
+def _result(net, code):
+    """The result of a call, or its fault as ValueError."""
+    if code < 0:
+        raise ValueError(_text(ffi.addressof(net, "fault")))
+    return code
+
+
+def _wrong(code, where, found, expected, detail=""):
+    """The error for an argument that does not reach the core."""
+    fault = ffi.new("tinc_fault *", (code, where, found, expected))
+    return ValueError(_text(fault) + detail)
+
+
+def _wrong_type(where, typecode, found):
+    return _wrong(lib.TINC_E_ARGUMENT_TYPE, where, 0, ord(typecode), f" (it is {found})")
+
+
+def _bytes(buffer, where, writable=False):
+    """Argument number `where` as bytes, whatever its items are."""
+    try:
+        return ffi.from_buffer("char[]", buffer, require_writable=writable)
+    except (TypeError, ValueError, BufferError) as error:
+        raise _wrong_type(where, "B", error) from None
+
+
+def _items(buffer, where, typecode, count, writable=False):
+    """Argument number `where` as at least `count` items of a typecode."""
+    ctype, size, formats = _ITEMS[typecode]
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise _wrong_type(where, typecode, type(buffer).__name__) from None
+    if view.format not in formats or view.itemsize != size:
+        raise _wrong_type(where, typecode, f"'{view.format}'")
+    if not view.c_contiguous:
+        raise _wrong_type(where, typecode, "not contiguous")
+    if writable and view.readonly:
+        raise _wrong_type(where, typecode, "read-only")
+    if view.nbytes < count * size:
+        raise _wrong(lib.TINC_E_ARGUMENT, where, view.nbytes // size, count)
+    items = ffi.from_buffer(ctype, view)
+    if count and int(ffi.cast("uintptr_t", items)) % size:
+        raise _wrong_type(where, typecode, "not aligned to its items")
+    return items
+
+
+def _index(value):
+    """An index or a count; what cannot be one becomes one that no network has."""
+    number = operator.index(value)
+    return number if 0 <= number <= 0x3FFFFFFF else lib.TINC_NONE
+
+
+def _open(net, *written):
+    """Check and open the five buffers. Returns the core's view and what keeps its memory alive;
+    the caller holds both until its last call."""
+    if len(net) != lib.TINC_SECTIONS:
+        raise _wrong(lib.TINC_E_ARGUMENT, 1, len(net), lib.TINC_SECTIONS)
+    view = ffi.new("tinc_net *")
+    bases = ffi.new("void *[]", lib.TINC_SECTIONS)
+    sizes = ffi.new("size_t[]", lib.TINC_SECTIONS)
+    held = []
+    for i, buffer in enumerate(net):
+        section = _bytes(buffer, 1)
+        if len(section):  # an empty buffer's address is arbitrary
+            if i in written:
+                section = _bytes(buffer, 1, True)
+            bases[i] = section
+            sizes[i] = len(section)
+            held.append(section)
+    _result(view, lib.tinc_open(view, bases, sizes))
+    return view, held
+
+
+def check_structure(structure):
+    """Check a structure before its sections are read."""
+    view = ffi.new("tinc_net *")
+    data = _bytes(structure, 1)
+    _result(view, lib.tinc_open_structure(view, data, len(data)))
+
+
+def check(net):
+    """Check everything in a network just read, CRCs included; O(bytes)."""
+    view, _held = _open(net)
+    _result(view, lib.tinc_check(view))
+
+
+def seal(net):
+    """Put the CRCs of all sections and of the structure into the structure."""
+    view, _held = _open(net, _STRUCTURE)
+    lib.tinc_seal(view)
+
+
+def crc32(data, crc=0):
+    """CRC-32 (as zlib's) of a buffer, continuing from crc."""
+    data = _bytes(data, 1)
+    return lib.tinc_crc32(crc & 0xFFFFFFFF, data, len(data))
+
+
+def scratch_bytes(net):
+    """Bytes of scratch that infer() and learn() need."""
+    view, _held = _open(net)
+    return lib.tinc_scratch_bytes(view)
+
+
+def normalise(net, raw, x):
+    """Raw values (int8, uint8, int16, uint16 or float32) to normalised x, undefined on error."""
+    view, _held = _open(net)
+    out = _items(x, 3, "f", view.inputs, True)
+    try:
+        values = memoryview(raw)
+    except TypeError:
+        raise _wrong(lib.TINC_E_SAMPLE_TYPE, ord("?"), 0, 0) from None
+    code = values.format.lstrip("@=<")
+    if len(code) != 1:
+        code = "?"  # big-endian or structured: no typecode has a name for it
+    count = values.nbytes // values.itemsize
+    data = _bytes(values, 2)
+    _result(view, lib.tinc_normalise(view, data, count, ord(code), out))
+
+
+def infer(net, x, probabilities, scratch):
+    """Class probabilities of x; returns the likeliest class."""
+    view, _held = _open(net)
+    values = _items(x, 2, "f", view.inputs)
+    classes = view.layers[view.layer_count - 1].active
+    out = _items(probabilities, 3, "f", classes, True)
+    work = _bytes(scratch, 4, True)
+    return _result(view, lib.tinc_infer(view, values, out, work, len(work)))
+
+
+def learn(net, x, target, counts, figures, scratch):
+    """One step on x with its class. counts: skipped, predicted class, forward and backward
+    multiply-accumulates, then k per layer; figures: loss, local error, chance of training."""
+    view, _held = _open(net, _TRAINED, _STATE)
+    values = _items(x, 2, "f", view.inputs)
+    counted = _items(counts, 4, "I", lib.TINC_STEP_K + view.layer_count, True)
+    figured = _items(figures, 5, "f", lib.TINC_STEP_FIGURES, True)
+    work = _bytes(scratch, 6, True)
+    cls = _index(target)
+    _result(view, lib.tinc_learn(view, values, cls, counted, figured, work, len(work)))
+
+
+def matmul(out, a, b, rows, inner, columns):
+    """out[rows][columns] = a[rows][inner] b[inner][columns]; out must not overlap a or b."""
+    size = [_index(n) for n in (rows, inner, columns)]
+    for i, n in enumerate(size):
+        if n > lib.TINC_MAX_UNITS:
+            raise _wrong(lib.TINC_E_ARGUMENT, 4 + i, n, lib.TINC_MAX_UNITS)
+    rows, inner, columns = size
+    left = _items(a, 2, "f", rows * inner)
+    right = _items(b, 3, "f", inner * columns)
+    lib.tinc_matmul(_items(out, 1, "f", rows * columns, True), left, right, *size)
+
+
+def topk(values, k, indices):
+    """Indices of the k largest |values|, ascending; exact zeros are left out. Returns how many."""
+    numbers = _items(values, 1, "f", 1)
+    n, k = len(numbers), _index(k)
+    if not 1 <= k <= n <= lib.TINC_MAX_UNITS:
+        raise _wrong(lib.TINC_E_ARGUMENT, 2, k, n)
+    return lib.tinc_topk(numbers, n, k, _items(indices, 3, "H", k, True))
+
+
+def grow(net, layer, units):
+    """Put `units` more units of a layer to use."""
+    view, _held = _open(net, _STRUCTURE, _TRAINED, _MEMORY, _STATE)
+    _result(view, lib.tinc_grow(view, _index(layer), _index(units)))
+
+
+def shrink(net, layer, unit):
+    """Take a unit out of use; the last one moves into its place."""
+    view, _held = _open(net, _STRUCTURE, _TRAINED, _MEMORY, _STATE)
+    _result(view, lib.tinc_shrink(view, _index(layer), _index(unit)))
+
+
+def least_useful(net, layer):
+    """The hidden unit whose removal matters least."""
+    view, _held = _open(net)
+    return _result(view, lib.tinc_least_useful(view, _index(layer)))
+
+
+def choose(net, excluded=-1):
+    """A slot to replay, of a class other than `excluded` (-1: of any), or -1 when there is none."""
+    view, _held = _open(net, _STATE)
+    return max(lib.tinc_choose(view, _index(excluded)), -1)
+
+
+def recall(net, slot, x):
+    """A slot's sample to normalised x; returns its class."""
+    view, _held = _open(net)
+    out = _items(x, 3, "f", view.inputs, True)
+    return _result(view, lib.tinc_recall(view, _index(slot), out))
+
+
+def quantise(net, x, q):
+    """Normalised x to q, in the memory's number format."""
+    view, _held = _open(net)
+    values = _items(x, 2, "f", view.inputs)
+    _result(view, lib.tinc_quantise(view, values, _items(q, 3, "B", view.inputs, True)))
+
+
+def remember(net, slot, q, cls):
+    """Store q as a sample of a class in a slot: one in use, or the next free one."""
+    view, _held = _open(net, _MEMORY)
+    sample = _items(q, 3, "B", view.inputs)
+    _result(view, lib.tinc_remember(view, _index(slot), sample, _index(cls)))
+
+
+def nearest(net, q, cls, distance):
+    """The slot of a class (-1: of any) nearest to q, or -1 when there is none; distance[0] gets
+    the squared Euclidean distance in quantisation steps."""
+    view, _held = _open(net)
+    sample = _items(q, 2, "B", view.inputs)
+    out = _items(distance, 4, "I", 1, True)
+    return max(lib.tinc_nearest(view, sample, _index(cls), out), -1)
+
+
+def move(net, slot, q):
+    """Move a slot's sample towards q (online k-means)."""
+    view, _held = _open(net, _MEMORY, _STATE)
+    sample = _items(q, 3, "B", view.inputs)
+    _result(view, lib.tinc_move(view, _index(slot), sample))

@@ -1,0 +1,289 @@
+"""The `tinyinc` command. Bad input ends in one line on the standard error and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from tinyinc_host import __version__, data, report
+from tinyinc_host.distill import METHODS, distill
+
+app = typer.Typer(
+    help="Train small networks on the desktop, then let a board go on learning.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+
+DatasetName = Annotated[str, typer.Option("--data", help="Dataset; `tinyinc data` lists them.")]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
+LabelList = Annotated[str, typer.Option(help="Labels, separated by commas.")]
+Image = Annotated[Path, typer.Argument(help="An image file.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        code = app(standalone_mode=False)
+    except (ValueError, OSError, MemoryError) as error:
+        code = refuse(str(error))
+    except Exception as error:  # typer's own complaints about arguments carry their exit code
+        if not hasattr(error, "format_message"):
+            raise
+        code = refuse(error.format_message())
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def refuse(text: str) -> int:
+    """Say on one line what was wrong."""
+    print(f"tinyinc: {' '.join(text.split()) or 'out of memory'}", file=sys.stderr)
+    return 2
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinyinc {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("data")
+def data_command(
+    name: Annotated[str | None, typer.Argument(help="The dataset to describe.")] = None,
+) -> None:
+    """List the datasets at hand, or describe one."""
+    if name is None:
+        for known in data.known():
+            print(known)
+        return
+    dataset = data.load(name)
+    table = Table(title=name, show_header=False)
+    shape = " x ".join(str(n) for n in dataset.shape)
+    table.add_row("training samples", str(len(dataset.train_labels)))
+    table.add_row("test samples", str(len(dataset.test_labels)))
+    table.add_row("one sample", f"{shape} values, {dataset.train_samples.dtype}")
+    table.add_row("raw range", f"{dataset.low:g} to {dataset.high:g}")
+    table.add_row("labels", ", ".join(dataset.labels))
+    console.print(table)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="The image to write.")],
+    name: DatasetName = "digits",
+    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, e.g. 32,16.")] = "32",
+    without: LabelList = "",
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.05,
+    noise: Annotated[float, typer.Option(min=0, help="Added, as a share of the range.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Pre-train a network on a dataset and write it, still without a memory."""
+    import tinyinc
+    from tinyinc_host.pretrain import Schedule, accuracy, pretrain
+
+    dataset = data.load(name)
+    classes = kept_classes(dataset, without)
+    net = tinyinc.create(
+        inputs=dataset.inputs,
+        classes=len(dataset.labels),
+        hidden=units(hidden),
+        range=(dataset.low, dataset.high),
+        memory=0,
+        seed=seed + 1,
+    )
+    samples, labels = dataset.training(classes)
+    with Progress(console=console) as progress:
+        pretrain(
+            net,
+            samples,
+            labels,
+            dataset.labels,
+            Schedule(epochs, learning_rate, noise),
+            (dataset.low, dataset.high),
+            seed,
+            progress,
+        )
+    net.save(str(out))
+    kept = np.isin(dataset.test_labels, classes)
+    share = accuracy(net, dataset.test_samples[kept], dataset.test_labels[kept], dataset.labels)
+    console.print(f"{out}: {100 * share:.1f} % of {kept.sum()} test samples", soft_wrap=True)
+
+
+@app.command("distill")
+def distill_command(
+    out: Annotated[Path, typer.Argument(help="The .npz file to write: samples and labels.")],
+    name: DatasetName = "digits",
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "kmeans",
+    per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 5,
+    without: LabelList = "",
+    seed: Seed = 0,
+) -> None:
+    """Distil a training set to a few samples of each class."""
+    dataset = data.load(name)
+    samples, labels = dataset.training(kept_classes(dataset, without))
+    with console.status("distilling"):
+        few, few_labels = distill(samples, labels, per_class, method, seed)
+    with open(out, "wb") as file:
+        np.savez_compressed(
+            file,
+            samples=few,
+            labels=np.array(dataset.labels)[few_labels],
+            stands_for=len(samples) // len(few),
+        )
+    console.print(f"{out}: {len(few)} samples for {len(samples)}", soft_wrap=True)
+
+
+@app.command("export")
+def export_command(
+    trained: Annotated[Path, typer.Argument(help="The image that `train` wrote.")],
+    distilled: Annotated[Path, typer.Argument(help="The .npz that `distill` wrote.")],
+    out: Annotated[Path, typer.Argument(help="The image to write for the board.")],
+    slots: Annotated[
+        int, typer.Option(min=0, max=65535, help="Room in the memory; 0: what is distilled.")
+    ] = 0,
+    learning_rate: Annotated[float, typer.Option(help="On the board.")] = 0.05,
+    replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 3,
+    rule: Annotated[str, typer.Option(help="Learning rule.")] = "sampled",
+) -> None:
+    """Put a network, its distilled memory and how to learn into one image."""
+    import tinyinc
+    from tinyinc_host.export import export, fill_memory, with_memory
+
+    net = tinyinc.load(str(trained))
+    samples, names, stands_for = read_distilled(distilled)
+    net = with_memory(net, slots or len(samples))
+    labels, indices = np.unique(names, return_inverse=True)
+    fill_memory(net, samples, indices, [str(label) for label in labels], stands_for)
+    export(net, out, rule=rule, learning_rate=learning_rate, replay=replay)
+    console.print(
+        f"{out}: {net.image_bytes} bytes, {len(samples)} samples in memory", soft_wrap=True
+    )
+
+
+@app.command()
+def simulate(
+    image: Image,
+    labels: LabelList = "",
+    name: DatasetName = "digits",
+    limit: Annotated[int, typer.Option(min=1, help="Training samples of each label.")] = 100,
+    engine: Annotated[str, typer.Option(help="unix (MicroPython) or desktop.")] = "unix",
+    out: Annotated[Path | None, typer.Option(help="Where to save what was learned.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Stream samples to the device program, label after label, and test before and after."""
+    from tinyinc_host import simulate as boards
+
+    dataset = data.load(name)
+    chosen = dataset.indices(split(labels)) or list(range(len(dataset.labels)))
+    generator = np.random.default_rng(seed)
+    stream = np.concatenate(
+        [generator.permutation(np.flatnonzero(dataset.train_labels == c))[:limit] for c in chosen]
+    )
+    with boards.board(engine, image, dataset.train_samples.dtype) as board:
+        before = board_accuracy(board, dataset)
+        with Progress(console=console) as progress:
+            for index in progress.track(stream, description="learning"):
+                board.learn(
+                    dataset.train_samples[index], dataset.labels[dataset.train_labels[index]]
+                )
+        after = board_accuracy(board, dataset)
+        if out:
+            board.save(out.resolve())
+    console.print(
+        f"{len(stream)} samples learned: {100 * before:.1f} % of the test samples right "
+        f"before, {100 * after:.1f} % after",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def demo(
+    name: DatasetName = "digits",
+    seed: Seed = 0,
+    engine: Annotated[str, typer.Option(help="unix (MicroPython) or desktop.")] = "unix",
+    quick: Annotated[bool, typer.Option("--quick", help="A small slice, to try it out.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Where to; build/demo.")] = None,
+) -> None:
+    """The main job: learn two new classes on a board, and show how well it went."""
+    from tinyinc_host import demo as job
+    from tinyinc_host.picture import draw
+
+    folder = folder or job.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    job.show(data.load(name), seed, engine, console, quick, folder, draw)
+
+
+@app.command("bench-report")
+def bench_report(
+    folder: Annotated[Path, typer.Argument(help="The benchmark files.")] = Path("build/bench"),
+) -> None:
+    """Print all benchmark files as one table."""
+    report.show(folder, console)
+
+
+def split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def units(text: str) -> tuple[int, ...]:
+    parts = split(text)
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"hidden is '{text}', expected numbers of units such as 32 or 32,16")
+    return tuple(int(part) for part in parts)
+
+
+def kept_classes(dataset: data.Dataset, without: str) -> list[int]:
+    """All classes but those named."""
+    left_out = dataset.indices(split(without))
+    kept = [c for c in range(len(dataset.labels)) if c not in left_out]
+    if not kept:
+        raise ValueError("no label is left to train on")
+    return kept
+
+
+def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """Samples, label names and the samples that each stands for, as `distill` wrote them."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            samples, labels = archive["samples"], archive["labels"]
+            stands_for = int(archive["stands_for"])
+    except FileNotFoundError:
+        raise
+    except data.NPZ_DAMAGE as error:
+        raise ValueError(f"'{path}' is not what `tinyinc distill` writes: {error}") from None
+    if samples.ndim != 2 or samples.dtype != np.float32 or labels.shape != samples.shape[:1]:
+        raise ValueError(f"'{path}' is not what `tinyinc distill` writes: wrong shapes or types")
+    return samples, labels, stands_for
+
+
+def board_accuracy(board, dataset: data.Dataset) -> float:  # noqa: ANN001 (imported lazily)
+    hits = [
+        board.predict(row) == dataset.labels[label]
+        for row, label in zip(dataset.test_samples, dataset.test_labels, strict=True)
+    ]
+    return float(np.mean(hits))
+
+
+if __name__ == "__main__":
+    main()

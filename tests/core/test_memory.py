@@ -1,0 +1,225 @@
+"""The distilled memory against the reference, in exact integers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import images
+import reference
+from driver import Driver, bytes_of, floats
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def memory_image(seed=0, used=None, slots=12, inputs=5, **more):
+    """Four classes of five, some without slots, replayed unequally."""
+    rng = np.random.default_rng(seed)
+    used = int(rng.integers(0, slots + 1)) if used is None else used
+    image = images.build(
+        (inputs, 6, 5),
+        (6, 4),
+        slots=slots,
+        used=used,
+        seed=seed,
+        generator=seed % (2**32 - 1) + 1,
+        **more,
+    )
+    image.class_states["replayed"] = rng.integers(0, 3, 5)
+    return image
+
+
+def assert_same(image, expected):
+    assert image.contents() == expected.contents()
+
+
+@given(seed=seeds, excluded=st.integers(-1, 5))
+def test_choose(engine, seed, excluded):
+    image = memory_image(seed)
+    expected = image.copy()
+    for _ in range(10):
+        slot = engine.choose(image.net, excluded)
+        assert slot == reference.choose(expected, excluded)
+        assert_same(image, expected)
+
+
+def test_choose_balances_classes(engine):
+    image = memory_image(used=12)
+    image.class_states["replayed"] = 0
+    image.slot_classes[:] = [0] * 9 + [1, 3, 3]
+    chosen = [int(image.slot_classes[engine.choose(image.net)]) for _ in range(30)]
+    assert [chosen.count(c) for c in range(4)] == [10, 10, 0, 10]
+
+
+def test_choose_saturates(engine):
+    image = memory_image(used=12)
+    image.class_states["replayed"] = 2**32 - 1
+    assert 0 <= engine.choose(image.net) < 12
+    assert (image.class_states["replayed"] == 2**32 - 1).all()
+
+
+@given(seed=seeds)
+def test_recall(engine, seed):
+    image = memory_image(seed, used=12, step=0.013, offset=-1.7)
+    driver = Driver(engine, image)
+    for slot in range(12):
+        (cls, x), (expected, expected_x) = driver.recall(slot), reference.recall(image, slot)
+        assert cls == expected
+        np.testing.assert_allclose(x, expected_x, rtol=1e-6, atol=1e-6)
+
+
+@given(seed=seeds, step=st.sampled_from([1 / 64, 0.013, 0.1]))
+def test_quantise(engine, seed, step):
+    image = memory_image(seed, step=step)
+    x = np.random.default_rng(seed).normal(0, 2, 5).astype("f4")
+    q, margin = reference.quantise(image, x)
+    found = Driver(engine, image).quantise(x)
+    assert (np.abs(found - q) <= (margin < 1e-4)).all()
+
+
+@pytest.mark.parametrize(
+    "x, q",
+    [
+        (-2, 0),
+        (-1e30, 0),
+        (1e30, 255),
+        (2, 255),
+        (-2 + 1 / 128, 1),
+        (-2 + 0.999 / 128, 0),
+        (-2 + 254.5 / 64, 255),
+        (-2 + 254.4 / 64, 254),
+        (0, 128),
+    ],
+)
+def test_quantise_rounds_and_clips(engine, x, q):
+    assert list(Driver(engine, memory_image()).quantise([x] * 5)) == [q] * 5
+
+
+@given(seed=seeds)
+def test_recalled_samples_quantise_to_themselves(engine, seed):
+    image = memory_image(seed, used=12, step=0.013, offset=-1.7)
+    driver = Driver(engine, image)
+    for slot in range(12):
+        assert list(driver.quantise(driver.recall(slot)[1])) == list(image.slot_samples[slot])
+
+
+@given(seed=seeds, cls=st.integers(0, 3))
+def test_remember(engine, seed, cls):
+    image = memory_image(seed, stride=7)
+    expected, rng = image.copy(), np.random.default_rng(seed)
+    count = int(image.memory["count"])
+    slot = int(rng.integers(0, min(count + 1, 12)))
+    q = rng.integers(0, 256, 5)
+    engine.remember(image.net, slot, bytes_of(q), cls)
+    reference.remember(expected, slot, q, cls)
+    assert_same(image, expected)
+
+
+@pytest.mark.parametrize("inputs", [5, 300])
+@given(seed=seeds, cls=st.integers(-1, 4))
+def test_nearest(engine, inputs, seed, cls):
+    image = memory_image(seed, inputs=inputs)
+    q = np.random.default_rng(seed).integers(0, 256, inputs)
+    before = image.contents()
+    assert Driver(engine, image).nearest(q, cls) == reference.nearest(image, q, cls)
+    assert image.contents() == before
+
+
+def test_nearest_of_equals_is_the_lowest(engine):
+    image = memory_image(used=12)
+    image.slot_samples[3:8], image.slot_classes[:] = 7, 2
+    assert Driver(engine, image).nearest([7] * 5, 2) == (3, 0)
+    image.slot_samples[3:8] = 9
+    image.slot_samples[:3] = image.slot_samples[8:] = 200
+    assert Driver(engine, image).nearest([7] * 5) == (3, 20)
+
+
+def test_the_longest_distance(engine):
+    image = images.build((65535, 1, 2), slots=1, used=1)
+    image.slot_samples[0] = 255
+    assert Driver(engine, image).nearest([0] * 65535) == (0, 65535 * 255**2)
+
+
+@pytest.mark.parametrize("inputs", [5, 150])
+@given(seed=seeds)
+def test_move(engine, inputs, seed):
+    image = memory_image(seed, used=12, inputs=inputs)
+    expected, rng = image.copy(), np.random.default_rng(seed)
+    for _ in range(20):
+        slot, q = int(rng.integers(12)), rng.integers(0, 256, inputs)
+        engine.move(image.net, slot, bytes_of(q))
+        reference.move(expected, slot, q)
+        assert_same(image, expected)
+
+
+@pytest.mark.parametrize("weight, stored", [(0, 2), (1, 2), (15, 16), (16, 16), (65535, 16)])
+def test_move_saturates_its_weight(engine, weight, stored):
+    image = memory_image(used=12)
+    image.slot_weights[4] = weight
+    engine.move(image.net, 4, bytes(5))
+    assert image.slot_weights[4] == stored
+
+
+def test_small_moves_count(engine):
+    """One step away at weight 16: on average a sixteenth of a step per call."""
+    image = memory_image(used=12)
+    image.slot_weights[0], moved = 16, 0
+    for _ in range(400):
+        image.slot_samples[0] = 100
+        engine.move(image.net, 0, bytes([101] * 5))
+        moved += int((image.slot_samples[0] - 100).sum())
+    assert moved / 2000 == pytest.approx(1 / 16, abs=0.02)
+
+
+CALLS = {
+    "recall": lambda engine, net, slot: engine.recall(net, slot, floats([0] * 5)),
+    "remember": lambda engine, net, slot: engine.remember(net, slot, bytes(5), 0),
+    "move": lambda engine, net, slot: engine.move(net, slot, bytes(5)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("slot, used", [(8, 7), (-1, 7), (12, 12), (2**31, 7)])
+def test_a_slot_that_is_not_there(engine, call, slot, used):
+    image = memory_image(used=used)
+    before = image.contents()
+    with pytest.raises(ValueError, match="slot|memory"):
+        CALLS[call](engine, image.net, slot)
+    assert image.contents() == before
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_memory(engine, call):
+    image = images.build((5, 6, 5))
+    with pytest.raises(ValueError, match="slot|memory"):
+        CALLS[call](engine, image.net, 0)
+    assert engine.choose(image.net, -1) == -1
+    assert Driver(engine, image).nearest([0] * 5)[0] == -1
+
+
+@pytest.mark.parametrize("cls", [4, 5, 70000, -1])
+def test_remember_refuses_an_unknown_class(engine, cls):
+    image = memory_image(used=3)
+    before = image.contents()
+    with pytest.raises(ValueError, match="class"):
+        engine.remember(image.net, 3, bytes(5), cls)
+    assert image.contents() == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e, net: e.remember(net, 0, bytes(4), 0),
+        lambda e, net: e.move(net, 0, bytes(4)),
+        lambda e, net: e.quantise(net, floats([0] * 4), bytearray(5)),
+        lambda e, net: e.quantise(net, floats([0] * 5), bytearray(4)),
+        lambda e, net: e.recall(net, 0, floats([0] * 4)),
+    ],
+    ids=["remember", "move", "quantise x", "quantise q", "recall"],
+)
+def test_short_samples_are_refused(engine, call):
+    image = memory_image(used=3)
+    before = image.contents()
+    with pytest.raises(ValueError, match=r"\d"):
+        call(engine, image.net)
+    assert image.contents() == before

@@ -1,0 +1,100 @@
+"""Runs an engine through a fixed sequence of calls and lists what every call gave.
+
+Plain Python for CPython and MicroPython alike, so that the engines of both can be compared:
+    micropython trajectory.py golden.tinc              prints JSON, with the engine _tinyinc
+    compare(run(engine, load(path)), other)            what differs between two engines
+"""
+
+import json
+import struct
+import sys
+from array import array
+
+HEADER_BYTES, ENTRY_BYTES = 128, 32
+
+
+def load(path):
+    """The five sections of an image file as a tuple of bytearrays."""
+    with open(path, "rb") as f:
+        file = f.read()
+    (structure_bytes,) = struct.unpack_from("<I", file, 8)
+    net = [bytearray(file[:structure_bytes])] + [bytearray() for _ in range(4)]
+    for i in range(file[42]):
+        kind, _, offset, size = struct.unpack_from("<IIII", file, HEADER_BYTES + ENTRY_BYTES * i)
+        if kind < len(net):
+            net[kind] = bytearray(file[offset : offset + size])
+    return tuple(net)
+
+
+class Source:
+    """Raw samples of whole numbers, the same on every machine."""
+
+    def __init__(self):
+        self.state = 1
+
+    def sample(self, n):
+        values = bytearray(n)
+        for i in range(n):
+            self.state = self.state * 16807 % 2147483647  # Lehmer; below 2^31 * 2^15
+            values[i] = self.state >> 8 & 255
+        return values
+
+
+def run(engine, net, inputs=6, layers=3, classes=3):
+    """List of [name, integers, floats], one per call. Changes the network."""
+    log, source = [], Source()
+    x, figures = array("f", [0] * inputs), array("f", [0] * 3)
+    counts, distance = array("I", [0] * (4 + layers)), array("I", [0])
+    q, scratch = bytearray(inputs), bytearray(engine.scratch_bytes(net))
+
+    def note(name, integers, floats=()):
+        log.append([name, [int(i) for i in integers], [float(f) for f in floats]])
+
+    engine.check(net)
+    for rule in range(5):
+        net[4][0] = rule
+        for target in (0, 1, 2, 2, 0, 1):
+            engine.normalise(net, source.sample(inputs), x)
+            engine.learn(net, x, target, counts, figures, scratch)
+            note(f"learn rule {rule}", counts, figures)
+        probabilities = array("f", [0] * classes)
+        note("infer", [engine.infer(net, x, probabilities, scratch)], probabilities)
+    for cls in (0, 1, -1, 2):
+        slot = engine.choose(net, cls)
+        note("choose", [slot])
+        note("recall", [engine.recall(net, slot, x)], x)
+        engine.normalise(net, source.sample(inputs), x)
+        engine.quantise(net, x, q)
+        note("quantise", q)
+        note("nearest", [engine.nearest(net, q, cls, distance), distance[0]])
+        engine.move(net, slot, q)
+    engine.remember(net, 4, q, 1)
+    note("memory", [engine.crc32(net[3])])
+    note("least useful", [engine.least_useful(net, 1)])
+    engine.grow(net, 1, 2)
+    engine.grow(net, 2, 1)
+    engine.shrink(net, 1, 0)
+    engine.shrink(net, 2, 1)
+    note("memory after shrinking", [engine.crc32(net[3])])
+    note("generator", struct.unpack_from("<III", net[4], 8))
+    engine.learn(net, x, 2, counts, figures, scratch)
+    note("learn after resizing", counts, figures)
+    engine.seal(net)
+    engine.check(net)
+    return log
+
+
+def compare(one, other, tolerance=1e-5):
+    """The first entries that differ, integers exactly and floats by more than a tolerance, or
+    None when all agree."""
+    for a, b in zip(one, other):
+        near = [abs(f - g) <= tolerance * (1 + abs(f)) for f, g in zip(a[2], b[2])]
+        if a[:2] != b[:2] or len(a[2]) != len(b[2]) or not all(near):
+            return a, b
+    return None if len(one) == len(other) else (len(one), len(other))
+
+
+if __name__ == "__main__":
+    import _tinyinc
+
+    print(json.dumps(run(_tinyinc, load(sys.argv[1]))))

@@ -1,0 +1,101 @@
+"""Writes golden.tinc and golden.json: an image that pins the format, and what engines make of it.
+
+Run it only when the format changes on purpose: python tests/vectors/make_golden.py
+"""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "core"))
+
+import images  # noqa: E402
+import reference  # noqa: E402
+
+ROUNDS = 40
+
+
+def pattern(shape, factor, scale):
+    """Numbers that are exact in float32 and look like nothing else."""
+    count = int(np.prod(shape))
+    return ((np.arange(count) * factor % 29 - 14) / scale).reshape(shape)
+
+
+def build():
+    """6 inputs, 5 of 8 frozen and 4 of 7 trained hidden units, 3 of 5 classes, a memory."""
+    image = images.build(
+        (6, 8, 7, 5),
+        (5, 4, 3),
+        flags=(0, 3, 3),
+        slots=6,
+        used=4,
+        stride=8,
+        step=1 / 64,
+        offset=-2,
+        extensions=[(77, images.READ_ONLY, b"an extension ...")],
+        header={
+            "input_offset": 128,
+            "input_scale": 1 / 64,
+            "input_low": -2,
+            "input_high": 2,
+            "sequence": 7,
+            "input_rank": 2,
+            "input_shape": (2, 3, 1, 1),
+        },
+        rule=images.RULES.index("full"),
+        learning_rate=0.125,
+    )
+    for i in range(3):
+        w, b = image.weights(i, active=False), image.bias(i, active=False)
+        w[:], b[:] = pattern(w.shape, 11 + 2 * i, 24), pattern(b.shape, 5, 64)
+    image.slot_samples[:] = pattern(image.slot_samples.shape, 7, 1 / 8) + 128
+    image.slot_classes[:] = [0, 1, 2, 1, 0, 0]
+    image.slot_weights[:] = [1, 2, 16, 3, 0, 0]
+    image.layer_states["y_max"] = [0, 0.75, 1.5]
+    image.class_states["seen"] = [5, 3, 1, 0, 0]
+    image.class_states["replayed"] = [2, 1, 2, 0, 0]
+    image.labels[:3] = [b"one", b"two", "fünf".encode()]
+    return image.seal()
+
+
+def samples():
+    """(raw, target), three classes in turn."""
+    return [([(37 * i + 90 * (i % 3) + 50 * j) % 256 for j in range(6)], i % 3) for i in range(3)]
+
+
+def normalise(raw):
+    return np.clip((np.array(raw) - 128) / 64, -2, 2)
+
+
+def expected(image):
+    network = reference.Network(image)
+    inference = [
+        {
+            "raw": raw,
+            "x": normalise(raw).tolist(),
+            "class": int(np.argmax(network.probabilities(normalise(raw)))),
+            "probabilities": network.probabilities(normalise(raw)).tolist(),
+        }
+        for raw, _ in samples()
+    ]
+    learning = []
+    for raw, target in samples() * (ROUNDS // 3):
+        step = network.learn(normalise(raw), target)
+        assert step.margin > 1e-4
+        learning.append({"raw": raw, "target": target, "loss": float(step.loss)})
+    return {
+        "crc32": zlib.crc32(image.file()),
+        "section_crc32": [zlib.crc32(section) for section in image.net],
+        "inference": inference,
+        "learning": learning,
+    }
+
+
+if __name__ == "__main__":
+    image = build()
+    (HERE / "golden.tinc").write_bytes(image.file())
+    (HERE / "golden.json").write_text(json.dumps(expected(image), indent=1) + "\n")
