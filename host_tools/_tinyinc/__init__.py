@@ -16,6 +16,7 @@ One call at a time per network: calls release the interpreter lock.
 
 import operator
 
+import numpy as np
 from _tinyinc_core import ffi, lib
 
 _STRUCTURE, _TRAINED, _FROZEN, _MEMORY, _STATE = range(lib.TINC_SECTIONS)
@@ -52,10 +53,16 @@ def _wrong_type(where, typecode, found):
     return _wrong(lib.TINC_E_ARGUMENT_TYPE, where, 0, ord(typecode), f" (it is {found})")
 
 
+def _held(buffer):
+    """A buffer for ffi.from_buffer(): the garbage collector crashes in cffi when it meets one over
+    a memoryview, and not when numpy's array stands between."""
+    return np.asarray(buffer) if isinstance(buffer, memoryview) else buffer
+
+
 def _bytes(buffer, where, writable=False):
     """Argument number `where` as bytes, whatever its items are."""
     try:
-        return ffi.from_buffer("char[]", buffer, require_writable=writable)
+        return ffi.from_buffer("char[]", _held(buffer), require_writable=writable)
     except (TypeError, ValueError, BufferError) as error:
         raise _wrong_type(where, "B", error) from None
 
@@ -75,7 +82,7 @@ def _items(buffer, where, typecode, count, writable=False):
         raise _wrong_type(where, typecode, "read-only")
     if view.nbytes < count * size:
         raise _wrong(lib.TINC_E_ARGUMENT, where, view.nbytes // size, count)
-    items = ffi.from_buffer(ctype, view)
+    items = ffi.from_buffer(ctype, _held(buffer))
     if count and int(ffi.cast("uintptr_t", items)) % size:
         raise _wrong_type(where, typecode, "not aligned to its items")
     return items

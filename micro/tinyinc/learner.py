@@ -12,10 +12,15 @@ from .labels import Labels
 from .memory import Memory
 from .step import SKIPPED, Step
 
-SEQUENCES = (list, tuple)
-
 
 def _floats(values):
+    """Any sequence of numbers as float32, or None where there is nothing to convert."""
+    if isinstance(values, (bytes, bytearray, str)):
+        return None
+    try:
+        values = list(values)
+    except TypeError:
+        return None
     try:
         return array("f", values)
     except (TypeError, OverflowError):
@@ -56,7 +61,7 @@ class Net:
         """Label of a raw sample.
 
         x: `inputs` values in raw units, as array('f'), ('b'), ('B'), ('h') or ('H'), bytes, a
-        memoryview of these, or a list. ValueError: wrong count or type, NaN, nothing learned yet.
+        memoryview of these (none of which allocates), or any other sequence of numbers. ValueError: wrong count or type, NaN, nothing learned yet.
         """
         self.normalise(x)
         if not self.labels:
@@ -85,8 +90,8 @@ class Net:
         """Learn one raw sample; a label never seen before adds a class. Returns the step.
 
         One engine step on the sample, then `replay` steps on exemplars of other classes so that
-        those stay; the exemplars follow the samples that were worth training. The step object is
-        the same every time: step.copy() keeps one. ValueError: as predict(), a label that cannot be
+        those stay; the memory keeps what it taught (Memory.keep). The step object is the same every
+        time: step.copy() keeps one. ValueError: as predict(), a label that cannot be
         stored, no room for one more class; MemoryError. The network then stays as it was.
         """
         self.normalise(x)
@@ -97,8 +102,7 @@ class Net:
         scratch = self._scratch  # one at a time: a tuple of four would be allocated
         engine.learn(sections, x, cls, step.counts, step.figures, scratch)
         step.clear()
-        if not step.counts[SKIPPED]:
-            step.search_macs = self.memory.keep(x, cls)
+        step.search_macs = self.memory.keep(x, cls, not step.counts[SKIPPED])
         for _ in range(self._state[3]):
             slot = engine.choose(sections, cls)
             if slot < 0:
@@ -113,9 +117,10 @@ class Net:
         try:
             engine.normalise(self.sections, x, self._x)
         except ValueError:
-            if not isinstance(x, SEQUENCES):
+            floats = _floats(x)
+            if floats is None:
                 raise
-            engine.normalise(self.sections, _floats(x), self._x)
+            engine.normalise(self.sections, floats, self._x)
         return self._x
 
     def class_of(self, label):

@@ -1,8 +1,8 @@
 """The distilled memory: a few quantised samples (exemplars) of every class, within fixed slots.
 
 Every class has the same share of the slots. While a class is below its share, a new sample becomes
-an exemplar of its own; after that it moves the nearest exemplar of its class (online k-means,
-MacQueen 1967). A new class takes its share from the largest ones.
+an exemplar of its own; after that, samples that were worth training move the nearest exemplar of
+their class (online k-means, MacQueen 1967). A new class takes its share from the largest ones.
 """
 
 from array import array
@@ -29,16 +29,17 @@ class Memory:
             for slot in range(self.count):
                 self.slots_of[self._class_of(slot)] += 1
 
-    def keep(self, x, cls):
-        """Keep a normalised sample of a class, or what it teaches; no-op without memory.
+    def keep(self, x, cls, trained):
+        """Keep a normalised sample of a class: as an exemplar while the class is below its share,
+        else, if it was worth training, by moving the nearest one. No-op without memory.
 
         Returns the multiply-accumulates of the search for the nearest exemplar.
         """
         share = self.capacity // len(self._net.labels)
-        if share == 0:
+        slots = self.slots_of[cls]
+        if share == 0 or (slots >= share and not trained):
             return 0
         engine.quantise(self._sections, x, self._q)
-        slots = self.slots_of[cls]
         if slots < share:
             self._store(self._free_slot(), cls)
             return 0

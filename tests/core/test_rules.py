@@ -74,7 +74,7 @@ SETTINGS = {
 @pytest.mark.parametrize("rule", RULES)
 @given(data=st.data())
 def test_rule(engine, rule, data):
-    """Steps in a row, so that y_max, generator and ReLUs matter; one layer may be frozen."""
+    """Steps in a row, so that y_max and the generator matter."""
     image, samples, targets = data.draw(networks(units=30))
     image.state["rule"] = RULES.index(rule)
     for name, values in SETTINGS[rule].items():

@@ -1,0 +1,178 @@
+"""Bad input: the error says what was wrong and what was expected, and nothing has changed."""
+
+import sys
+from array import array
+
+import gestures
+
+import tinyinc
+
+source = gestures.Source()
+path = sys.argv[1] + "/bad_input.tinc"
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def network(classes=4):
+    net = tinyinc.create(inputs=8, range=(0, 100), classes=classes, memory=8, hidden=(6,))
+    for x, name in source.samples(40):
+        net.learn(x, name)
+    return net
+
+
+def refused(error, words, call, *args, **options):
+    """The call raises this error, whose text holds these words."""
+    try:
+        call(*args, **options)
+    except error as refusal:
+        for word in words:
+            assert word in str(refusal), (word, str(refusal))
+        return
+    raise AssertionError("not refused: %s %s" % (args, options))
+
+
+def state_of(net):
+    return [bytes(section) for section in net.sections], list(net.labels), net.memory.count
+
+
+def test_samples():
+    net = network()
+    before = state_of(net)
+    good = source.sample("up")
+    for x, words in (
+        (good[:7], ("7 values", "expected 8")),
+        (array("f", []), ("0 values", "expected 8")),
+        (bytes(9), ("9 values", "expected 8")),
+        (array("i", range(7)), ("7 values", "expected 8")),
+        ("up", ()),
+        (None, ("type",)),
+        (3, ("type",)),
+        ([1, 2, 3], ("3 values", "expected 8")),
+        ([1, 2, 3, 4, 5, 6, 7, "8"], ("number",)),
+        ([1, 2, 3, None, 5, 6, 7, 8], ("number",)),
+        (array("f", [1, 2, 3, NAN, 5, 6, 7, 8]), ("sample[3]", "NaN")),
+        (array("f", [1, INFINITY, 3, 4, 5, 6, 7, 8]), ("sample[1]", "infinite")),
+        ([0, 0, 0, 0, 0, 0, 0, -INFINITY], ("sample[7]",)),
+    ):
+        refused(ValueError, words, net.predict, x)
+        refused(ValueError, words, net.learn, x, "up")
+        refused(ValueError, words, net.learn, x, "a new one")
+        assert state_of(net) == before, x
+    assert net.learn(good, "up").loss >= 0
+
+
+def test_labels():
+    net = network(classes=5)
+    before = state_of(net)
+    x = source.sample("up")
+    for label, words in (
+        ("", ("0 bytes",)),
+        ("a label of more than sixteen bytes", ("34 bytes", "expected 1 to 16")),
+        ("nul\0", ("NUL",)),
+        (7, ("labels are strings",)),
+        (None, ("neither a string nor an integer",)),
+        (1.5, ("neither a string nor an integer",)),
+        (b"up", ("neither a string nor an integer",)),
+    ):
+        refused(ValueError, words, net.learn, x, label)
+        assert state_of(net) == before, label
+    net.learn(x, "fifth")
+    before = state_of(net)
+    refused(ValueError, ("'sixth'", "all 5 classes"), net.learn, x, "sixth")
+    assert state_of(net) == before
+
+
+def test_numbers_as_labels():
+    net = tinyinc.create(inputs=8)
+    for label in (1 << 31, -(1 << 31) - 1, 1 << 70):
+        refused(ValueError, ("32 bits",), net.learn, source.sample("up"), label)
+        assert net.labels == []
+
+
+def test_capacity():
+    net = network()
+    before = state_of(net)
+    refused(ValueError, ("1 more units", "room for 0"), net.grow, 0, 1)
+    refused(ValueError, ("at least one",), net.shrink, 0, 6)
+    refused(ValueError, ("slots",), net.memory.add, source.sample("up"), "up")
+    net2 = tinyinc.create(inputs=8, memory=4)
+    net2.learn(source.sample("up"), "up")
+    refused(ValueError, ("'down'", "unknown"), net2.memory.add, source.sample("up"), "down")
+    refused(ValueError, ("weight",), net2.memory.add, source.sample("up"), "up", 17)
+    del before
+
+
+def test_extremes():
+    """Finite values of any size are clipped to the range, and do no harm."""
+    net = network()
+    for value in (3e38, -3e38, 1e-45):
+        x = array("f", [value] * 8)
+        assert net.learn(x, "up").loss >= 0
+    assert net.evaluate(source.samples(40)) > 0.5
+
+
+def test_nothing_yet():
+    refused(ValueError, ("learn()",), tinyinc.create(inputs=8).predict, source.sample("up"))
+    refused(ValueError, ("no samples",), network().evaluate, [])
+
+
+def test_create():
+    for options, words in (
+        ({"inputs": 0}, ("1 to 65535",)),
+        ({"inputs": 1.5}, ("1 to 65535",)),
+        ({"inputs": 70000}, ("70000",)),
+        ({"inputs": 8, "hidden": (0,)}, ("1 to 65535",)),
+        ({"inputs": 8, "hidden": (2,) * 40}, ("at most 32",)),
+        ({"inputs": 8, "range": (1, 1)}, ("lowest, highest",)),
+        ({"inputs": 8, "memory": -1}, ("memory",)),
+        ({"inputs": 8, "label_bytes": 3}, ("label_bytes",)),
+        ({"inputs": 8, "rule": "magic"}, ("rule", "sampled")),
+        ({"inputs": 8, "speed": 1}, ("speed", "learning_rate")),
+    ):
+        refused(ValueError, words, tinyinc.create, **options)
+
+
+def test_files():
+    refused(OSError, (), tinyinc.load, path + ".missing")
+    net = network()
+    net.save(path)
+    with open(path, "rb") as file:
+        good = file.read()
+    for damaged, words in (
+        (b"", ("cut short",)),
+        (good[:50], ("cut short",)),
+        (good[:200], ()),
+        (good[:-8], ("bytes",)),
+        (good + b"more", ("bytes",)),
+        (b"PNG!" + good[4:], ("not a TinyInc image",)),
+        (good[:4] + b"\2" + good[5:], ("version 2", "version 1")),
+        (good[:90] + b"\1" + good[91:], ("byte", "range")),
+        (good[:900] + bytes([good[900] ^ 4]) + good[901:], ("CRC",)),
+        (good[:-1] + bytes([good[-1] ^ 128]), ("CRC",)),
+    ):
+        with open(path, "wb") as file:
+            file.write(damaged)
+        refused(ValueError, words, tinyinc.load, path)
+    with open(path, "wb") as file:
+        file.write(good)
+    assert tinyinc.load(path).labels == net.labels
+
+
+def test_no_network():
+    tinyinc._default = None
+    refused(ValueError, ("tinyinc.load", "tinyinc.create"), tinyinc.predict, bytes(8))
+
+
+for test in (
+    test_samples,
+    test_labels,
+    test_numbers_as_labels,
+    test_capacity,
+    test_extremes,
+    test_nothing_yet,
+    test_create,
+    test_files,
+    test_no_network,
+):
+    test()
+    print("ok", test.__name__)
+print("PASS")
