@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from tinyinc_host import __version__, data, report
 from tinyinc_host.distill import METHODS, distill
+
+if TYPE_CHECKING:  # imported where needed: tinyinc and matplotlib take their time
+    from tinyinc_host.simulate import Board
 
 app = typer.Typer(
     help="Train small networks on the desktop, then let a board go on learning.",
@@ -102,6 +105,7 @@ def train(
     import tinyinc
     from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 
+    check_folder(out)
     dataset = data.load(name)
     classes = kept_classes(dataset, without)
     net = tinyinc.create(
@@ -140,6 +144,7 @@ def distill_command(
     seed: Seed = 0,
 ) -> None:
     """Distil a training set to a few samples of each class."""
+    check_folder(out)
     dataset = data.load(name)
     samples, labels = dataset.training(kept_classes(dataset, without))
     with console.status("distilling"):
@@ -194,6 +199,8 @@ def simulate(
     """Stream samples to the device program, label after label, and test before and after."""
     from tinyinc_host import simulate as boards
 
+    if out:
+        check_folder(out)
     dataset = data.load(name)
     chosen = dataset.indices(split(labels)) or list(range(len(dataset.labels)))
     generator = np.random.default_rng(seed)
@@ -242,6 +249,12 @@ def bench_report(
     report.show(folder, console)
 
 
+def check_folder(path: Path) -> None:
+    """Before the work, not after it: what is made can be written."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"'{path}' cannot be written: there is no such folder")
+
+
 def split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -277,7 +290,7 @@ def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     return samples, labels, stands_for
 
 
-def board_accuracy(board, dataset: data.Dataset) -> float:  # noqa: ANN001 (imported lazily)
+def board_accuracy(board: Board, dataset: data.Dataset) -> float:
     hits = [
         board.predict(row) == dataset.labels[label]
         for row, label in zip(dataset.test_samples, dataset.test_labels, strict=True)

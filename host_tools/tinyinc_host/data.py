@@ -166,8 +166,7 @@ def _idx_in(folder: Path) -> dict[str, Path] | None:
 def read_idx(path: Path) -> np.ndarray:
     """One IDX file, plain or .gz."""
     try:
-        opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-        with opened as file:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"'{path}' is a damaged .gz file: {error}") from None

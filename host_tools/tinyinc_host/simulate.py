@@ -170,6 +170,8 @@ def board(engine: str, image: Path, kind: np.dtype) -> Board:
     """Start a board of that kind on an image; kind is the type of the raw samples' values."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine '{engine}'; known: {', '.join(ENGINES)}")
+    if not image.is_file():
+        raise FileNotFoundError(f"there is no image '{image}'")
     return ENGINES[engine](image, kind)
 
 

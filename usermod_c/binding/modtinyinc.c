@@ -16,11 +16,7 @@
 
 static void raise_fault(const tinc_fault *fault) {
     char text[TINC_TEXT_BYTES];
-    tinc_describe(fault, text);
-    size_t length = 0;
-    while (text[length] != '\0') {
-        length++;
-    }
+    const size_t length = tinc_describe(fault, text);
     mp_raise_type_arg(&mp_type_ValueError, mp_obj_new_str(text, length));
 }
 

@@ -53,7 +53,7 @@ static char *put_number(char *to, uint32_t number) {
     return to;
 }
 
-void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
+size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
     const char *from = tinc_texts, *const end = tinc_texts + sizeof tinc_texts - 1;
     for (int32_t code = -1; code > fault->code && from < end; code--) {
         while (*from++ != '\0') {
@@ -84,4 +84,5 @@ void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
         from += 2;
     }
     *to = '\0';
+    return (size_t) (to - text);
 }

@@ -249,8 +249,9 @@ void tinc_seal(tinc_net *net);
 /* CRC-32 (IEEE 802.3, reflected, as zlib's), continuing from crc (0 to start). */
 uint32_t tinc_crc32(uint32_t crc, const void *data, size_t bytes);
 
-/* The fault in words, NUL-terminated, for example "sample has 63 values, expected 64". */
-void tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
+/* The fault in words, NUL-terminated, for example "sample has 63 values, expected 64". Returns its
+ * length. */
+size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
 
 /* ---- sample.c: from raw values to what the network sees ---- */
 

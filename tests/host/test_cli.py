@@ -1,0 +1,105 @@
+"""The command: what it prints, and that bad input is one line and exit code 2."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinyinc_host import __version__
+
+
+def tinyinc(*arguments, folder=None):
+    command = [sys.executable, "-m", "tinyinc_host", *map(str, arguments)]
+    environment = {"PATH": "/usr/bin:/bin"} | ({"TINYINC_DATA": str(folder)} if folder else {})
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+
+
+def refused(done, *words):
+    """Exit code 2, one line that starts with the command's name and holds these words."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("tinyinc: ") and done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    return True
+
+
+def test_version_and_help():
+    assert tinyinc("--version").stdout == f"tinyinc {__version__}\n"
+    done = tinyinc()
+    assert done.returncode == 0
+    for command in ("data", "train", "distill", "export", "simulate", "demo", "bench-report"):
+        assert command in done.stdout
+
+
+def test_data_lists_and_describes(tmp_path):
+    np.savez(tmp_path / "tiny.npz", X=np.zeros((8, 3), np.int8), y=np.arange(8) % 2)
+    np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
+    assert tinyinc("data", folder=tmp_path).stdout == "digits\ntiny\n"
+    text = tinyinc("data", "tiny", folder=tmp_path).stdout
+    assert "3 values, int8" in text and "-128 to 127" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "moons"], ["'moons'", "set TINYINC_DATA"]),
+        (["dta"], ["dta"]),
+        (["data", "--colour"], ["--colour"]),
+        (["train"], ["out"]),
+        (["train", "x.tinc", "--hidden", "32,x"], ["hidden is '32,x'", "32,16"]),
+        (["train", "x.tinc", "--without", "ten"], ["no label 'ten'", "zero"]),
+        (["train", "x.tinc", "--epochs", "0"], ["epochs"]),
+        (["train", "/nowhere/x.tinc", "--epochs", "1"], ["/nowhere/x.tinc"]),
+        (["distill", "x.npz", "--method", "magic"], ["'magic'", "kmeans"]),
+        (["export", "/nowhere.tinc", "few.npz", "x.tinc"], ["/nowhere.tinc"]),
+        (["simulate", "/nowhere.tinc"], ["/nowhere.tinc"]),
+        (["simulate", "/nowhere.tinc", "--engine", "desktop"], ["/nowhere.tinc"]),
+        (["simulate", "x.tinc", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
+        (["demo", "--data", "moons"], ["'moons'"]),
+        (["demo", "--seed", "-1"], ["seed"]),
+        (["bench-report", "/nowhere"], ["/nowhere", "make bench"]),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refused(tinyinc(*arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_files_are_refused(tmp_path):
+    foreign = tmp_path / "foreign.tinc"
+    foreign.write_bytes(b"GIF89a" + bytes(300))
+    for command in (["simulate", foreign], ["simulate", foreign, "--engine", "desktop"]):
+        assert refused(tinyinc(*command))
+    few = tmp_path / "few.npz"
+    few.write_bytes(b"not an archive")
+    image = tmp_path / "net.tinc"
+    assert tinyinc("train", image, "--epochs", "1").returncode == 0
+    assert refused(tinyinc("export", image, few, tmp_path / "out.tinc"), "few.npz")
+    image.write_bytes(image.read_bytes()[:-8])
+    assert refused(tinyinc("simulate", image))
+    assert not (tmp_path / "out.tinc").exists()
+
+
+def test_train_distill_export_simulate(tmp_path):
+    image, few, board, learned = (
+        tmp_path / name for name in ("net.tinc", "few.npz", "board.tinc", "learned.tinc")
+    )
+    done = tinyinc("train", image, "--without", "eight,nine", "--epochs", 5)
+    assert done.returncode == 0, done.stderr
+    assert "of 361 test samples" in done.stdout
+    done = tinyinc("distill", few, "--without", "eight,nine", "--per-class", 4)
+    assert "32 samples for 1082" in done.stdout, done.stderr
+    done = tinyinc("export", image, few, board, "--slots", 40)
+    assert "32 samples in memory" in done.stdout, done.stderr
+    assert refused(tinyinc("export", image, few, tmp_path / "x", "--slots", 9), "room for 9")
+    for engine in ("unix", "desktop"):
+        done = tinyinc(
+            "simulate", board, "--labels", "eight", "--limit", 30, "--engine", engine,
+            "--out", learned,
+        )  # fmt: skip
+        assert "30 samples learned" in done.stdout, done.stderr
+        assert learned.stat().st_size == board.stat().st_size
+        learned.unlink()
