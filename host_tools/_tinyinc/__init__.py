@@ -245,7 +245,7 @@ def quantise(net, x, q):
 
 def remember(net, slot, q, cls):
     """Store q as a sample of a class in a slot: one in use, or the next free one."""
-    view, _held = _open(net, _MEMORY)
+    view, _held = _open(net, _MEMORY, _STATE)
     sample = _items(q, 3, "B", view.inputs)
     _result(view, lib.tinc_remember(view, _index(slot), sample, _index(cls)))
 
@@ -264,3 +264,11 @@ def move(net, slot, q):
     view, _held = _open(net, _MEMORY, _STATE)
     sample = _items(q, 3, "B", view.inputs)
     _result(view, lib.tinc_move(view, _index(slot), sample))
+
+
+def vote(net, q, probabilities):
+    """Let the exemplars vote on the network's probabilities for q; returns the likeliest class."""
+    view, _held = _open(net)
+    sample = _items(q, 2, "B", view.inputs)
+    classes = view.layers[view.layer_count - 1].active
+    return _result(view, lib.tinc_vote(view, sample, _items(probabilities, 3, "f", classes, True)))

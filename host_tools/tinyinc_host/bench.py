@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,7 +64,8 @@ def main() -> None:
     for result in results:
         verdict = {None: "", True: " holds", False: " DOES NOT HOLD"}[result.holds]
         target = f"  ({result.target}{verdict})" if result.target else ""
-        console.print(f"{result.name}: {result.value:.4g} {result.unit}{target}", highlight=False)
+        line = f"{result.name}: {result.value:.4g} {result.unit}{target}"
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"written: {FOLDER / 'host.json'}", soft_wrap=True, highlight=False)
 
 
@@ -163,7 +165,7 @@ def torch_turn(inputs: int, hidden: tuple[int, ...]) -> Callable[[], float]:
     torch.manual_seed(0)
     widths = [inputs, *hidden, 10]
     layers = []
-    for below, units in zip(widths, widths[1:], strict=False):
+    for below, units in pairwise(widths):
         layers += [torch.nn.Linear(below, units), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
     optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
@@ -201,7 +203,7 @@ def accuracy(progress: Progress) -> list[Result]:
     if "mnist" in data.known():
         results += accuracy_results("mnist", ten_seeds("mnist", progress), 0.93, None, None, 0.01)
     else:
-        progress.console.print(f"{data.FOLDER_VARIABLE} has no MNIST: accuracy on digits only")
+        progress.console.print(f"no MNIST in {data.FOLDER_VARIABLE}: accuracy on digits only")
     return results
 
 

@@ -53,7 +53,7 @@ SETTINGS = {
         hidden=128,
         memory_share=0.01,
         schedule=Schedule(epochs=3, learning_rate=0.05),
-        learning={"rule": "sampled", "learning_rate": 0.01, "replay": 3},
+        learning={"rule": "sampled", "learning_rate": 0.005, "replay": 3},
         stream=1000,
     ),
 }

@@ -52,11 +52,13 @@ def kmeans(samples: np.ndarray, labels: np.ndarray, per_class: int, seed: int) -
     """The centres of k-means within each class."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     def centres(rows: np.ndarray) -> np.ndarray:
         rows = rows.astype(np.float32)
-        clusters = KMeans(min(per_class, len(rows)), n_init=4, random_state=seed)
-        with warnings.catch_warnings():
+        clusters = KMeans(min(per_class, len(rows)), n_init="auto", random_state=seed)
+        # One thread: on a busy machine, threads that wait for each other take ten times as long.
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than k
             found = clusters.fit(rows).cluster_centers_
         return found.clip(rows.min(axis=0), rows.max(axis=0))  # rounding leaves the range

@@ -45,6 +45,7 @@ SETTINGS = {
     "error_threshold": (56, "<f", 1e-6, 1e6, 0.5),
     "hidden_ratio": (60, "<f", 0.0, 1.0, 0.3),
     "input_threshold": (64, "<f", 0.0, 1.0, 0.1),
+    "vote": (88, "<f", 0.0, 100.0, 4.0),
 }
 
 

@@ -58,7 +58,7 @@ class Net:
     # ---- what it knows ----
 
     def predict(self, x):
-        """Label of a raw sample.
+        """Label of a raw sample: what the network and the exemplars of the memory say together.
 
         x: `inputs` values in raw units, as array('f'), ('b'), ('B'), ('h') or ('H'), bytes, a
         memoryview of these (none of which allocates), or any other sequence of numbers. ValueError: wrong count or type, NaN, nothing learned yet.
@@ -67,7 +67,10 @@ class Net:
         if not self.labels:
             raise ValueError("nothing learned yet: learn() a sample first")
         sections, probabilities = self.sections, self._probabilities
-        return self.labels[engine.infer(sections, self._x, probabilities, self._scratch)]
+        cls = engine.infer(sections, self._x, probabilities, self._scratch)
+        if self.memory.count:
+            cls = self.memory.vote(self._x, probabilities)
+        return self.labels[cls]
 
     def probabilities(self, x):
         """Probability of every class, in the order of `labels`: array('f'), the caller's own."""

@@ -47,6 +47,13 @@ class Memory:
         engine.move(self._sections, slot, self._q)
         return slots * self._net.inputs
 
+    def vote(self, x, probabilities):
+        """Let the exemplars correct the network's probabilities for a normalised sample, in place:
+        p exp(-vote d / mean d), d the squared distance to the class's nearest. Returns the class.
+        """
+        engine.quantise(self._sections, x, self._q)
+        return engine.vote(self._sections, self._q, probabilities)
+
     def add(self, x, label, weight=1):
         """Store a raw sample as an exemplar of a known label, standing for `weight` samples (1 to
         16: the higher, the slower it follows new ones). ValueError when every slot is taken."""

@@ -22,7 +22,6 @@ from .engine import engine
 from .image import HEADER, HEADER_BYTES, SECTION_BYTES
 
 MOST_STRUCTURE_BYTES = HEADER_BYTES + 16 * SECTION_BYTES + 32 * image.LAYER_BYTES
-ZEROS = bytes(64)
 
 
 def new_lineage():
@@ -203,7 +202,7 @@ def _write(file, net):
 
 
 def _write_zeros(file, count):
-    zeros = memoryview(ZEROS)
+    zeros = memoryview(bytes(min(max(count, 0), 512)))  # a sector: FAT writes parts of one twice
     while count > 0:
         count -= file.write(zeros[:count])
 

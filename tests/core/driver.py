@@ -60,6 +60,10 @@ class Driver:
         slot = self.engine.nearest(self.image.net, bytes_of(q), cls, distance)
         return slot, distance[0] if slot >= 0 else None
 
+    def vote(self, q, probabilities):
+        voted = floats(probabilities)
+        return self.engine.vote(self.image.net, bytes_of(q), voted), np.array(voted)
+
     def quantise(self, x):
         q = bytearray(self.image.inputs)
         self.engine.quantise(self.image.net, floats(x), q)

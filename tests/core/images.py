@@ -53,7 +53,8 @@ STATE_HEADER = struct(
     rule:u1 label_type:u1 label_bytes:u1 replay:u1 class_capacity:u4 generator:u4 lessons:u4
     trained:u4 learning_rate:f4 static_ratio:f4 s_min:f4 s_max:f4 zeta:f4 d_min:f4 d_max:f4
     beta:f4 d_threshold:f4 error_threshold:f4 hidden_ratio:f4 input_threshold:f4 rates:f4*2
-    layers_offset:u4 classes_offset:u4 labels_offset:u4 reserved:u4*10
+    layers_offset:u4 classes_offset:u4 labels_offset:u4 vote:f4 distance:u4
+    reserved:u4*8
     """
 )
 LAYER_STATE = struct("y_max:f4 reserved:u4")

@@ -192,7 +192,7 @@ class Network:
             self.narrow(d, s["d_threshold"])
             return d < s["d_threshold"]
         if self.rule == "sampled":
-            step.probability = min(1.0, step.error / s["error_threshold"])
+            step.probability = np.clip(step.error / s["error_threshold"], 2**-24, 1)
             u = self.generator.uniform()
             self.narrow(u, step.probability)
             return u >= step.probability
@@ -270,6 +270,9 @@ def recall(image, slot):
 
 
 def remember(image, slot, q, cls):
+    near, distance = nearest(image, q, cls)
+    if near >= 0:
+        track_distance(image, distance)
     image.slot_samples[slot] = q
     image.slot_classes[slot], image.slot_weights[slot] = cls, 1
     image.memory["count"] = max(int(image.memory["count"]), slot + 1)
@@ -289,6 +292,7 @@ def move(image, slot, q):
     """One draw per four values, a byte of it for each, the lowest first. A slot stands for at least
     one sample, whatever its weight says."""
     generator, sample = Generator(image), image.slot_samples[slot]
+    track_distance(image, int(((sample.astype(int) - q) ** 2).sum()))
     w = min(max(int(image.slot_weights[slot]), 1) + 1, 16)
     image.slot_weights[slot] = w
     for i, target in enumerate(q):
@@ -296,6 +300,26 @@ def move(image, slot, q):
             draw = generator.next()
         up = (draw >> 8 * (i % 4) & 255) * w // 256
         sample[i] = int(sample[i]) + (int(target) - int(sample[i]) + up) // w
+
+
+def track_distance(image, distance):
+    """A running mean over about 32 samples, in integers."""
+    mean = int(image.state["distance"])
+    step = abs(distance - mean) // 32
+    image.state["distance"] = mean + (step if distance > mean else -step) if mean else distance
+
+
+def vote(image, q, probabilities):
+    """p exp(-vote d / mean d) of every class, normalised; the mean of d where a class has none."""
+    weight, mean = float(image.state["vote"]), int(image.state["distance"])
+    distances = [nearest(image, q, cls)[1] for cls in range(image.classes)]
+    heard = [d for d in distances if d is not None]
+    if not heard or not weight or not mean:
+        return np.asarray(probabilities)
+    distances = [np.mean(heard) if d is None else d for d in distances]
+    scores = np.log(np.maximum(probabilities, 1e-30)) - weight * np.array(distances) / mean
+    voted = np.exp(scores - scores.max())
+    return voted / voted.sum()
 
 
 # ---- capacity in use, on an image in place ----

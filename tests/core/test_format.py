@@ -156,7 +156,8 @@ STATE_CASES = {
     **dict.fromkeys(
         ["layers_offset", "classes_offset", "labels_offset"], (0, 64, 129, 132, 240, *BEYOND)
     ),
-    "reserved": [[0] * 9 + [1]],
+    "vote": [-0.01, 101, *BAD_FLOATS],
+    "reserved": [[0] * 7 + [1]],
 }
 RECORDS = {  # how a record is reached, its dtype, and how texts name it
     "header": (lambda im: im.header, images.HEADER, "image|header|structure"),

@@ -163,6 +163,30 @@ def test_a_logit_that_is_not_finite_changes_nothing(engine, bias):
     driver.learn([1, 2, 3], 0)  # the scratch is free again
 
 
+@pytest.mark.parametrize("scale", [1e16, 1e19, 1e30, 1e38])
+def test_activations_that_would_make_weights_infinite(engine, scale):
+    """The output is small, but not what its weights would be multiplied with."""
+    image = images.build((3, 4, 4, 3), learning_rate=10)
+    for index, size in enumerate([scale, scale, 1e-38]):
+        image.weights(index)[:] = size
+    driver, before = Driver(engine, image), image.contents()
+    for call in lambda: driver.infer([1, 2, 3]), lambda: driver.learn([1, 2, 3], 0):
+        with pytest.raises(ValueError, match="diverged: layer [01]"):
+            call()
+    assert image.contents() == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_sample_that_never_was_normalised(engine, value):
+    image = images.build((3, 4, 3))
+    driver, before = Driver(engine, image), image.contents()
+    for call in driver.infer, lambda x: driver.learn(x, 0):
+        with pytest.raises(ValueError, match=r"sample\[1\]"):
+            call([1, value, 3])
+    assert image.contents() == before
+    driver.learn([1, 2, 3], 0)  # the scratch is free again
+
+
 # ---- learn ----
 
 

@@ -81,6 +81,9 @@ def test_quantise(engine, seed, step):
     "x, q",
     [
         (-2, 0),
+        (np.nan, 0),
+        (-np.inf, 0),
+        (np.inf, 255),
         (-1e30, 0),
         (1e30, 255),
         (2, 255),
@@ -169,6 +172,31 @@ def test_small_moves_count(engine):
         engine.move(image.net, 0, bytes([101] * 5))
         moved += int((image.slot_samples[0] - 100).sum())
     assert moved / 2000 == pytest.approx(1 / 16, abs=0.02)
+
+
+@given(
+    seed=seeds,
+    weight=st.sampled_from([0, 0.5, 4, 100]),
+    distance=st.sampled_from([0, 300, 5000, 2**32 - 1]),
+)
+def test_vote(engine, seed, weight, distance):
+    image = memory_image(seed, vote=weight, distance=distance)
+    rng = np.random.default_rng(seed)
+    q, probabilities = rng.integers(0, 256, 5), rng.dirichlet(np.ones(4)).astype("f4")
+    before, expected = image.contents(), reference.vote(image, q, probabilities)
+    cls, voted = Driver(engine, image).vote(q, probabilities)
+    np.testing.assert_allclose(voted, expected, rtol=1e-3, atol=1e-5)
+    assert expected[cls] >= expected.max() - 1e-5
+    assert image.contents() == before
+
+
+def test_a_class_without_exemplars_is_not_voted_down(engine):
+    image = memory_image(used=3, vote=4, distance=100)
+    image.slot_classes[:3], image.slot_samples[:3] = [0, 1, 1], 100
+    image.slot_samples[1:3] = 110
+    cls, voted = Driver(engine, image).vote([100] * 5, [0.3, 0.3, 0.3, 0.1])
+    assert cls == 0 and voted[0] > voted[2] > voted[1]
+    assert voted[2] / voted[3] == pytest.approx(3, rel=1e-4)
 
 
 CALLS = {

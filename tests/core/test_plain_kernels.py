@@ -37,7 +37,9 @@ def test_dense(libraries, rows, inputs):
     results = []
     for library in libraries:
         out = np.zeros(rows, "f4")
-        library.tinc_dense(pointer(out), pointer(w), pointer(bias), pointer(x), rows, inputs, stride)
+        library.tinc_dense(
+            pointer(out), pointer(w), pointer(bias), pointer(x), rows, inputs, stride
+        )
         results.append(out.tobytes())
         np.testing.assert_allclose(out, w[:, :inputs].astype("f8") @ x + bias, rtol=1e-4, atol=1e-5)
     assert len(set(results)) == 1

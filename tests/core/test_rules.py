@@ -177,6 +177,24 @@ def test_sampled_draws_once_per_sample(engine):
         assert image.state["generator"] == expected.image.state["generator"]
 
 
+def test_the_rarest_sample_trains_finitely(engine):
+    """An error of 4e-38 and the smallest of all draws: its reciprocal would be infinite."""
+    image = images.build(
+        (1, 2),
+        rule=RULES.index("sampled"),
+        error_threshold=1e6,
+        learning_rate=10,
+        generator=2215805,  # whose next number is 218, drawn as 0
+    )
+    image.weights(0)[:], image.bias(0)[:] = 0, [86, 0]
+    report = Driver(engine, image).learn([1], 0)
+    assert 0 < report.error < 1e-36
+    assert report.skipped == 0
+    assert report.probability == pytest.approx(2**-24)
+    np.testing.assert_allclose(image.weights(0)[:, 0], 0, atol=1e-28)
+    engine.check(image.seal().net)
+
+
 def test_y_max_only_rises(engine):
     image = images.build((3, 4, 2), rule=RULES.index("tinyprop"))
     image.layer_states["y_max"] = [5, 0]

@@ -77,8 +77,19 @@ def test_sample_types():
     probabilities = net.probabilities(values)
     assert abs(sum(probabilities) - 1) < 1e-5 and len(probabilities) == 4
     assert max(probabilities) == probabilities[net.labels.index(expected)]
-    for x in (values, tuple(values), array("b", values), array("B", values), array("h", values),
-              array("H", values), array("i", values), array("d", values), bytes(values), bytearray(values), memoryview(bytes(values))):
+    for x in (
+        values,
+        tuple(values),
+        array("b", values),
+        array("B", values),
+        array("h", values),
+        array("H", values),
+        array("i", values),
+        array("d", values),
+        bytes(values),
+        bytearray(values),
+        memoryview(bytes(values)),
+    ):
         assert net.predict(x) == expected
         assert list(net.probabilities(x)) == list(probabilities)
     net.learn(bytes(values), "left")
@@ -90,8 +101,13 @@ def test_settings():
     assert net.setting("rule") == "static" and net.setting("learning_rate") == 0.25
     assert net.learn(source.sample("up"), "up").k == (16, 2)
     assert net.step.replayed == 3
-    for settings in ({"rule": "magic"}, {"learning_rate": 11}, {"speed": 1}, {"replay": 256},
-                     {"learning_rate": 0.1, "zeta": 2}):
+    for settings in (
+        {"rule": "magic"},
+        {"learning_rate": 11},
+        {"speed": 1},
+        {"replay": 256},
+        {"learning_rate": 0.1, "zeta": 2},
+    ):
         refused(ValueError, net.configure, **settings)
     assert net.setting("learning_rate") == 0.25
 

@@ -301,7 +301,7 @@ def test_arguments():
     refused(faults.SCRATCH, lambda: learn(scratch=bytearray(8)))
     refused(faults.BUSY, lambda: learn(scratch=bytearray(b"\1" * len(scratch))))
     huge = poked(1, 0, "f", 1e38)
-    huge_x = array("f", [1e38] * 4)
+    huge_x = array("f", [1e25] * 4)
     for byte in range(0, len(huge[1]), 4):
         struct.pack_into("<f", huge[1], byte, 1e38)
     saved = contents(huge)

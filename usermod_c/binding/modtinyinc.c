@@ -262,7 +262,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(quantise_obj, quantise);
 static mp_obj_t remember(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
-    open_net(args[0], WRITES(TINC_MEMORY), &net);
+    open_net(args[0], WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
     const uint8_t *q = get_array(args[2], 3, 'B', net.inputs, MP_BUFFER_READ);
     check(&net, tinc_remember(&net, get_index(args[1]), q, get_index(args[3])));
     return mp_const_none;
@@ -289,6 +289,17 @@ static mp_obj_t move(mp_obj_t sections, mp_obj_t slot, mp_obj_t q) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(move_obj, move);
 
+/* vote(net, q, probabilities) -> class */
+static mp_obj_t vote(mp_obj_t sections, mp_obj_t q, mp_obj_t probabilities) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    const uint8_t *sample = get_array(q, 2, 'B', net.inputs, MP_BUFFER_READ);
+    const uint32_t classes = net.layers[net.layer_count - 1].active;
+    float *voted = get_array(probabilities, 3, 'f', classes, MP_BUFFER_RW);
+    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_vote(&net, sample, voted)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(vote_obj, vote);
+
 #if MICROPY_ENABLE_DYNRUNTIME
 
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
@@ -312,6 +323,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_remember, MP_OBJ_FROM_PTR(&remember_obj));
     mp_store_global(MP_QSTR_nearest, MP_OBJ_FROM_PTR(&nearest_obj));
     mp_store_global(MP_QSTR_move, MP_OBJ_FROM_PTR(&move_obj));
+    mp_store_global(MP_QSTR_vote, MP_OBJ_FROM_PTR(&vote_obj));
     MP_DYNRUNTIME_INIT_EXIT
 }
 
@@ -338,6 +350,7 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_remember), MP_ROM_PTR(&remember_obj)},
     {MP_ROM_QSTR(MP_QSTR_nearest), MP_ROM_PTR(&nearest_obj)},
     {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&move_obj)},
+    {MP_ROM_QSTR(MP_QSTR_vote), MP_ROM_PTR(&vote_obj)},
 };
 static MP_DEFINE_CONST_DICT(tinyinc_globals, tinyinc_globals_table);
 

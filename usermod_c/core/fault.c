@@ -32,14 +32,14 @@ const char tinc_texts[] =
     "the network is busy with another call\0"
     "sample has {F} values, expected {E}\0"
     "sample type '{C}' is unknown, expected b, B, h, H or f\0"
-    "sample[{W}] is NaN or infinite, expected a finite number\0"
+    "sample[{W}] is NaN, infinite or beyond 1e30\0"
     "class {F} does not exist, the network has {E}\0"
     "layer {F} cannot be resized or does not exist, the network has {E}\0"
     "layer {W}: unit {F} cannot be removed, of {E} at least one stays\0"
     "layer {W}: {F} more units asked for, room for {E}\0"
     "memory slot {F} does not exist, there are {E}\0"
     "argument {W} has {F} values, expected {E}\0"
-    "diverged: logit {W} is not finite, the learning rate may be too high\0"
+    "diverged: layer {W} gives NaN or values beyond 1e30, the learning rate may be too high\0"
     "argument {W} is of the wrong type, expected a writable array of '{T}'\0";
 
 static char *put_number(char *to, uint32_t number) {
@@ -84,5 +84,5 @@ size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
         from += 2;
     }
     *to = '\0';
-    return (size_t) (to - text);
+    return (size_t)(to - text);
 }

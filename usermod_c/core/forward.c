@@ -53,7 +53,25 @@ int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work) {
     return TINC_OK;
 }
 
-/* One layer on its input; returns the multiply-accumulates done. */
+#define LARGEST_VALUE 1e30f
+
+/* Is every value a number, and not beyond LARGEST_VALUE? */
+static int are_sane(const float *values, uint32_t n) {
+    return tinc_largest(values, n) <= LARGEST_VALUE;
+}
+
+static int check_sample(tinc_net *net, const float *x) {
+    uint32_t i = 0;
+    if (are_sane(x, net->inputs)) {
+        return TINC_OK;
+    }
+    while (are_sane(x + i, 1)) {
+        i++;
+    }
+    return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
+}
+
+/* One layer on its input, before its activation; returns the multiply-accumulates done. */
 static uint32_t run_layer(const tinc_net *net, uint32_t l, const float *x, float *out,
                           uint16_t *list) {
     const tinc_layer *layer = &net->layers[l];
@@ -67,30 +85,35 @@ static uint32_t run_layer(const tinc_net *net, uint32_t l, const float *x, float
         used = inputs;
         tinc_dense(out, w, bias, x, layer->active, inputs, stride);
     }
-    if (layer->activation == TINC_RELU) {
-        for (uint32_t i = 0; i < layer->active; i++) {
-            out[i] = out[i] > 0.0f ? out[i] : 0.0f;
-        }
-    }
     return layer->active * used;
+}
+
+static void relu(float *values, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        values[i] = values[i] > 0.0f ? values[i] : 0.0f;
+    }
 }
 
 float *tinc_forward(tinc_net *net, const float *x, const tinc_work *work, uint32_t *macs) {
     float *out = work->outputs;
     const float *in = x;
-    for (uint32_t l = 0; l < net->layer_count; l++) {
-        *macs += run_layer(net, l, in, out, work->inputs);
-        in = out;
-        out += net->layers[l].output_shape[0];
+    if (check_sample(net, x)) {
+        return NULL;
     }
-    float *logits = out - net->layers[net->layer_count - 1].output_shape[0];
-    for (uint32_t i = 0; i < tinc_classes(net); i++) {
-        if (!tinc_is_finite(logits[i])) {
-            tinc_fail(net, TINC_E_DIVERGED, i, 0, 0);
+    for (uint32_t l = 0;; l++) {
+        const tinc_layer *layer = &net->layers[l];
+        *macs += run_layer(net, l, in, out, work->inputs);
+        if (!are_sane(out, layer->active)) {
+            tinc_fail(net, TINC_E_DIVERGED, l, 0, 0);
             return NULL;
         }
+        if (l + 1 == net->layer_count) {
+            return out;
+        }
+        relu(out, layer->active);
+        in = out;
+        out += layer->output_shape[0];
     }
-    return logits;
 }
 
 uint32_t tinc_argmax(const float *values, uint32_t n) {

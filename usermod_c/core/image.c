@@ -322,6 +322,7 @@ static int check_settings(tinc_net *net) {
         {s->error_threshold, 1e-6f, 1e6f, AT(tinc_state, error_threshold)},
         {s->hidden_ratio, 0.0f, 1.0f, AT(tinc_state, hidden_ratio)},
         {s->input_threshold, 0.0f, 1.0f, AT(tinc_state, input_threshold)},
+        {s->vote, 0.0f, 100.0f, AT(tinc_state, vote)},
     };
     for (uint32_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         if (!within(settings[i].value, settings[i].low, settings[i].high)) {

@@ -27,8 +27,9 @@ static inline int tinc_is_finite(float x) {
     return (tinc_float_bits(x) & 0x7F800000u) != 0x7F800000u;
 }
 
+/* NaN becomes low. */
 static inline float tinc_clip(float x, float low, float high) {
-    return x < low ? low : (x > high ? high : x);
+    return x > low ? (x < high ? x : high) : low;
 }
 
 /* The next state of a generator (xorshift32, Marsaglia 2003). */
@@ -108,7 +109,8 @@ typedef struct {
 int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work);
 
 /* Run all layers on x, leaving each layer's output in work->outputs. Returns the logits, or NULL
- * with the fault set when one is not finite; adds to *macs. */
+ * with the fault set when x or a layer has a value that is NaN or beyond 1e30: with smaller ones no
+ * update can make a weight infinite. Adds to *macs. */
 float *tinc_forward(tinc_net *net, const float *x, const tinc_work *work, uint32_t *macs);
 
 /* Turn n logits into probabilities in place; returns log sum exp(logit - largest). */

@@ -10,6 +10,14 @@ static uint32_t class_of(const tinc_net *net, uint32_t slot) {
     return tinc_slot_classes(net)[slot];
 }
 
+static int has_exemplar(const tinc_net *net, uint32_t cls) {
+    uint32_t slot = 0;
+    while (slot < net->memory->count && class_of(net, slot) != cls) {
+        slot++;
+    }
+    return slot < net->memory->count;
+}
+
 static int check_slot(tinc_net *net, uint32_t slot, uint32_t slots) {
     if (net->memory == NULL || slot >= slots) {
         return tinc_fail(net, TINC_E_SLOT, 0, slot, net->memory == NULL ? 0 : slots);
@@ -74,23 +82,24 @@ int tinc_quantise(tinc_net *net, const float *x, uint8_t *q) {
     return TINC_OK;
 }
 
-int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
-    const uint32_t count = net->memory ? net->memory->count : 0;
-    const uint32_t slots = net->memory && count < net->memory->capacity ? count + 1u : count;
-    if (check_slot(net, slot, slots)) {
-        return net->fault.code;
+static uint32_t squared_distance(const uint8_t *a, const uint8_t *b, uint32_t n) {
+    uint32_t sum = 0; /* at most 65535 * 255^2, which fits */
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t difference = (int32_t)a[i] - (int32_t)b[i];
+        sum += (uint32_t)(difference * difference);
     }
-    if (cls >= tinc_classes(net)) {
-        return tinc_fail(net, TINC_E_CLASS, 0, cls, tinc_classes(net));
+    return sum;
+}
+
+/* A running mean over about the last 32 samples: how far they lie from their exemplars. */
+static void track_distance(tinc_state *state, uint32_t distance) {
+    if (state->distance == 0) {
+        state->distance = distance;
+    } else if (distance > state->distance) {
+        state->distance += (distance - state->distance) >> 5;
+    } else {
+        state->distance -= (state->distance - distance) >> 5;
     }
-    uint8_t *sample = tinc_slot_sample(net, slot);
-    for (uint32_t i = 0; i < net->inputs; i++) {
-        sample[i] = q[i];
-    }
-    tinc_slot_classes(net)[slot] = (uint16_t)cls;
-    tinc_slot_weights(net)[slot] = 1;
-    net->memory->count = slot == count ? count + 1u : count;
-    return TINC_OK;
 }
 
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance) {
@@ -103,13 +112,7 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         if (cls != TINC_NONE && class_of(net, slot) != cls) {
             continue;
         }
-        const uint8_t *sample = tinc_slot_sample(net, slot);
-        uint32_t sum = 0; /* at most 65535 * 255^2, which fits */
-        const uint32_t n = net->inputs;
-        for (uint32_t i = 0; i < n; i++) {
-            const int32_t difference = (int32_t)q[i] - (int32_t)sample[i];
-            sum += (uint32_t)(difference * difference);
-        }
+        const uint32_t sum = squared_distance(q, tinc_slot_sample(net, slot), net->inputs);
         if (nearest < 0 || sum < least) {
             nearest = (int)slot;
             least = sum;
@@ -119,6 +122,29 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         *distance = least;
     }
     return nearest;
+}
+
+int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
+    const uint32_t count = net->memory ? net->memory->count : 0;
+    const uint32_t slots = net->memory && count < net->memory->capacity ? count + 1u : count;
+    if (check_slot(net, slot, slots)) {
+        return net->fault.code;
+    }
+    if (cls >= tinc_classes(net)) {
+        return tinc_fail(net, TINC_E_CLASS, 0, cls, tinc_classes(net));
+    }
+    uint32_t distance;
+    if (tinc_nearest(net, q, cls, &distance) >= 0) {
+        track_distance(net->state, distance);
+    }
+    uint8_t *sample = tinc_slot_sample(net, slot);
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        sample[i] = q[i];
+    }
+    tinc_slot_classes(net)[slot] = (uint16_t)cls;
+    tinc_slot_weights(net)[slot] = 1;
+    net->memory->count = slot == count ? count + 1u : count;
+    return TINC_OK;
 }
 
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
@@ -131,6 +157,7 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     const uint16_t weight = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
     weights[slot] = weight;
     uint8_t *sample = tinc_slot_sample(net, slot);
+    track_distance(net->state, squared_distance(q, sample, n));
     /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
     const uint16_t reciprocal = (uint16_t)((65535u + weight) / weight);
     uint32_t generator = net->state->generator;
@@ -153,4 +180,35 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     }
     net->state->generator = generator;
     return TINC_OK;
+}
+
+#define LEAST_PROBABILITY 1e-30f
+
+int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
+    const tinc_state *state = net->state;
+    const uint32_t classes = tinc_classes(net);
+    if (net->memory == NULL || net->memory->count == 0 || state->vote == 0.0f ||
+        state->distance == 0) {
+        return (int)tinc_argmax(probabilities, classes);
+    }
+    const float scale = state->vote / (float)state->distance;
+    float sum = 0.0f, voters = 0.0f;
+    for (uint32_t cls = 0; cls < classes; cls++) {
+        float *p = &probabilities[cls];
+        *p = tinc_log(*p > LEAST_PROBABILITY ? *p : LEAST_PROBABILITY);
+        uint32_t distance;
+        if (tinc_nearest(net, q, cls, &distance) >= 0) {
+            *p -= scale * (float)distance;
+            sum += scale * (float)distance;
+            voters += 1.0f;
+        }
+    }
+    for (uint32_t cls = 0; cls < classes && voters > 0.0f; cls++) {
+        if (!has_exemplar(net, cls)) { /* not heard: neither for nor against */
+            probabilities[cls] -= sum / voters;
+        }
+    }
+    const uint32_t winner = tinc_argmax(probabilities, classes);
+    tinc_softmax(probabilities, classes);
+    return (int)winner;
 }

@@ -1,6 +1,9 @@
 /* Learning rules: which samples are worth a backward pass, and how much of each layer it visits. */
 #include "internal.h"
 
+/* What a draw can tell apart from never; the factor of a rarer sample could overflow. */
+#define LEAST_CHANCE (1.0f / 16777216.0f)
+
 /* The layer's running maximum of its local error, this sample included. */
 static float update_y_max(tinc_net *net, uint32_t layer, float error) {
     tinc_layer_state *state = &tinc_layer_states(net)[layer];
@@ -35,10 +38,8 @@ float tinc_rule_admit(tinc_net *net, float error, float *probability) {
         return *probability;
     }
     if (state->rule == TINC_RULE_SAMPLED) { /* importance sampling: on average the full gradient */
-        const float p = error / state->error_threshold;
-        const float draw = tinc_uniform(state);
-        *probability = p < 1.0f ? p : 1.0f;
-        return draw < *probability ? 1.0f / *probability : 0.0f;
+        *probability = tinc_clip(error / state->error_threshold, LEAST_CHANCE, 1.0f);
+        return tinc_uniform(state) < *probability ? 1.0f / *probability : 0.0f;
     }
     return 1.0f;
 }

@@ -185,7 +185,9 @@ typedef struct {
     uint32_t layers_offset;  /* tinc_layer_state per layer */
     uint32_t classes_offset; /* tinc_class_state per class of class_capacity */
     uint32_t labels_offset;  /* label_bytes per class of class_capacity */
-    uint32_t reserved[10];
+    float vote;              /* 0..100: weight of the memory's vote, 0 for none */
+    uint32_t distance;       /* mean squared distance of a sample to its exemplar, 0 unknown */
+    uint32_t reserved[8];
 } tinc_state;
 
 typedef struct {
@@ -271,8 +273,8 @@ int tinc_infer(tinc_net *net, const float *x, float *probabilities, void *scratc
                size_t scratch_bytes);
 
 /* One step of SGD on the sample under the state's rule. Updates trained tensors, y_max, generator
- * and counters; a diverging step (a logit that is not finite) is refused. counts[4 + layers],
- * figures[TINC_STEP_FIGURES]. */
+ * and counters; a diverging step (a layer gives NaN or a value beyond 1e30) is refused, so that
+ * weights stay finite. counts[4 + layers], figures[TINC_STEP_FIGURES]. */
 int tinc_learn(tinc_net *net, const float *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes);
 
@@ -316,7 +318,8 @@ int tinc_recall(tinc_net *net, uint32_t slot, float *x);
  * arithmetic and agree exactly on every machine. q[inputs]. */
 int tinc_quantise(tinc_net *net, const float *x, uint8_t *q);
 
-/* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. */
+/* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. Where
+ * the class has exemplars, the distance to the nearest counts into the state's mean distance. */
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 
 /* The slot of a class (TINC_NONE: any) nearest to q, the lowest of equals, or TINC_E_SLOT when
@@ -324,8 +327,15 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
 
 /* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding so that small
- * moves count; its weight grows up to 16. */
+ * moves count; its weight grows up to 16. The distance before the move counts into the state's mean
+ * distance. */
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
+
+/* Let the exemplars vote on the network's probabilities[active classes] for q, in place: each
+ * becomes proportional to p exp(-vote d / distance), d the squared distance to the class's nearest
+ * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. Nothing changes
+ * where vote or distance is 0 or the memory empty. */
+int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
 /* ---- arithmetic.c: what libm would have given ---- */
 

@@ -9,7 +9,7 @@ memory, state: bytes-like, writable where a call writes) and raises ValueError, 
 from .forward import infer, matmul, normalise, scratch_bytes, topk
 from .image import check, check_structure, crc32, seal
 from .learn import learn
-from .memory import choose, move, nearest, quantise, recall, remember
+from .memory import choose, move, nearest, quantise, recall, remember, vote
 from .resize import grow, least_useful, shrink
 
 __all__ = (
@@ -32,4 +32,5 @@ __all__ = (
     "seal",
     "shrink",
     "topk",
+    "vote",
 )

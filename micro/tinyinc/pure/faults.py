@@ -61,14 +61,15 @@ TEXTS = {
     BUSY: "the network is busy with another call",
     SAMPLE_SIZE: "sample has {found} values, expected {expected}",
     SAMPLE_TYPE: "sample type '{where}' is unknown, expected b, B, h, H or f",
-    SAMPLE_VALUE: "sample[{where}] is NaN or infinite, expected a finite number",
+    SAMPLE_VALUE: "sample[{where}] is NaN, infinite or beyond 1e30",
     CLASS: "class {found} does not exist, the network has {expected}",
     LAYER: "layer {found} cannot be resized or does not exist, the network has {expected}",
     UNIT: "layer {where}: unit {found} cannot be removed, of {expected} at least one stays",
     CAPACITY: "layer {where}: {found} more units asked for, room for {expected}",
     SLOT: "memory slot {found} does not exist, there are {expected}",
     ARGUMENT: "argument {where} has {found} values, expected {expected}",
-    DIVERGED: "diverged: logit {where} is not finite, the learning rate may be too high",
+    DIVERGED: "diverged: layer {where} gives NaN or values beyond 1e30, "
+    "the learning rate may be too high",
     ARGUMENT_TYPE: "argument {where} is of the wrong type, "
     "expected a writable array of '{expected}'",
 }

@@ -9,6 +9,8 @@ from .faults import fail
 from .image import open_net
 from .layout import MAX_UNITS
 
+LARGEST_VALUE = 1e30  # of samples and layers: with smaller ones no update makes a weight infinite
+
 
 def normalise(sections, raw, x):
     """Convert raw values (int8, uint8, int16, uint16, float32) to what the network sees,
@@ -74,7 +76,10 @@ def mac_inputs(values):
 def forward(net, x):
     """Outputs of all layers, x before them, as lists; and the multiply-accumulates done."""
     outputs, macs = [[x[i] for i in range(net.inputs)]], 0
-    for layer in net.layers:
+    for i, value in enumerate(outputs[0]):
+        if not abs(value) <= LARGEST_VALUE:
+            fail(faults.SAMPLE_VALUE, i)
+    for index, layer in enumerate(net.layers):
         before = outputs[-1]
         used = [i for i, value in enumerate(before) if value != 0]
         sums = net.bias(layer)
@@ -82,13 +87,13 @@ def forward(net, x):
             row = net.row(layer, unit)
             for i in used:
                 sums[unit] += row[i] * before[i]
+        for value in sums:
+            if not abs(value) <= LARGEST_VALUE:  # nor when it is NaN
+                fail(faults.DIVERGED, index)
         if layer.relu:
             sums = [value if value > 0 else 0.0 for value in sums]
         outputs.append(list(array("f", sums)))
         macs += layer.active * mac_inputs(before)
-    for i, logit in enumerate(outputs[-1]):
-        if logit - logit != 0:
-            fail(faults.DIVERGED, i)
     return outputs, macs
 
 

@@ -131,7 +131,9 @@ STATE_HEADER = (
     ("layers_offset", "I", None, None),
     ("classes_offset", "I", None, None),
     ("labels_offset", "I", None, None),
-    ("reserved", "40s", 0, 0),
+    ("vote", "f", 0, 100),
+    ("distance", "I", None, None),
+    ("reserved", "32s", 0, 0),
 )
 
 

@@ -1,8 +1,11 @@
 """The distilled memory: samples of every class, kept small, replayed so that old classes stay."""
 
+import math
+
 from . import faults
 from .buffers import NONE, need_array, number
 from .faults import fail
+from .forward import argmax, softmax
 from .image import open_net
 from .layout import MEMORY, STATE, single
 from .net import count_up, need_writable
@@ -55,7 +58,7 @@ def quantise(sections, x, q):
 def remember(sections, slot, q, cls):
     """Store a quantised sample of a class in a slot, an existing one or the first free."""
     net = open_net(sections)
-    need_writable(net, MEMORY)
+    need_writable(net, MEMORY, STATE)
     need_array(3, q, "B", net.inputs)
     slot, cls = number(slot), number(cls)
     count = net.memory["count"] if net.memory else 0
@@ -64,6 +67,9 @@ def remember(sections, slot, q, cls):
         fail(faults.SLOT, 0, slot, slots)
     if cls >= net.last.active:
         fail(faults.CLASS, 0, cls, net.last.active)
+    near = _nearest(net, q, cls)
+    if near is not None:
+        _track_distance(net, near[0])
     net.set_sample(slot, bytes(q)[: net.inputs])
     net.set_slot(slot, cls, 1)
     if slot == count:
@@ -76,18 +82,11 @@ def nearest(sections, q, cls, distance):
     net = open_net(sections)
     need_array(2, q, "B", net.inputs)
     need_array(4, distance, "I", 1)
-    if net.memory is None:
+    near = _nearest(net, q, number(cls))
+    if near is None:
         return -1
-    best, least = -1, 0
-    for slot in range(net.memory["count"]):
-        if number(cls) not in (NONE, net.slot(slot)[0]):
-            continue
-        total = sum([(a - b) * (a - b) for a, b in zip(net.sample(slot), q)])
-        if best < 0 or total < least:
-            best, least = slot, total
-    if best >= 0:
-        distance[0] = least
-    return best
+    distance[0] = near[0]
+    return near[1]
 
 
 def move(sections, slot, q):
@@ -100,11 +99,59 @@ def move(sections, slot, q):
     weight = min(max(weight, 1) + 1, MOST_WEIGHT)
     net.set_slot(slot, cls, weight)
     sample = net.sample(slot)
+    _track_distance(net, _squared_distance(q, sample))
     random = 0
     for i in range(net.inputs):
         random = random >> 8 if i % 4 else net.next()  # a byte of it for each of four values
         sample[i] += (q[i] - sample[i] + ((random & 255) * weight >> 8)) // weight
     net.set_sample(slot, sample)
+
+
+def vote(sections, q, probabilities):
+    """Let the exemplars vote on the network's probabilities for a quantised sample, in place; returns
+    the likeliest class. Each becomes proportional to p exp(-vote d / distance)."""
+    net = open_net(sections)
+    classes = net.last.active
+    need_array(2, q, "B", net.inputs)
+    need_array(3, probabilities, "f", classes)
+    weight, distance = net.state["vote"], net.state["distance"]
+    scores = [probabilities[cls] for cls in range(classes)]
+    if net.memory is None or not net.memory["count"] or not weight or not distance:
+        return argmax(scores)
+    near = [_nearest(net, q, cls) for cls in range(classes)]
+    heard = [found[0] for found in near if found]
+    for cls in range(classes):
+        # a class without exemplars is neither for nor against
+        d = near[cls][0] if near[cls] else sum(heard) / len(heard) if heard else 0
+        scores[cls] = math.log(max(scores[cls], 1e-30)) - weight * d / distance
+    voted, _ = softmax(scores)
+    for cls in range(classes):
+        probabilities[cls] = voted[cls]
+    return argmax(scores)
+
+
+def _squared_distance(a, b):
+    return sum([(x - y) * (x - y) for x, y in zip(a, b)])
+
+
+def _nearest(net, q, cls):
+    """(squared distance, slot) of a class's nearest exemplar (NONE: of any class), or None."""
+    found = None
+    for slot in range(net.memory["count"] if net.memory else 0):
+        if cls in (NONE, net.slot(slot)[0]):
+            distance = _squared_distance(net.sample(slot), q)
+            if found is None or distance < found[0]:
+                found = distance, slot
+    return found
+
+
+def _track_distance(net, distance):
+    """A running mean over about the last 32 samples: how far they lie from their exemplars."""
+    mean = net.state["distance"]
+    if mean:
+        change = abs(distance - mean) >> 5
+        distance = mean + change if distance > mean else mean - change
+    net.set_state("distance", distance)
 
 
 def _open_slot(sections, slot):

@@ -3,6 +3,8 @@
 from . import layout
 from .layout import single
 
+LEAST_CHANCE = 1 / (1 << 24)  # what a draw can tell apart from never
+
 
 def admit(net, error):
     """Before the backward pass, with the output's local error Y = sum |delta|: the factor for the
@@ -14,7 +16,7 @@ def admit(net, error):
         chance = 0.0 if single(decision * state["beta"]) < state["d_threshold"] else 1.0
         return chance, chance
     if state["rule"] == layout.SAMPLED:  # importance sampling: on average the full gradient
-        chance = min(1.0, error / state["error_threshold"])
+        chance = min(max(error / state["error_threshold"], LEAST_CHANCE), 1.0)
         return (1 / chance if net.uniform() < chance else 0.0), chance
     return 1.0, 1.0
 
