@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 DATA ?= digits
+SECONDS ?= 600
 VENV := build/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -11,7 +12,7 @@ SANITIZED := build/sanitize/.ready
 TORCH ?= torch==2.13.0+cpu
 
 CORE := $(wildcard usermod_c/core/*.[ch])
-C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch])
+C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] tests/faults/fuzz/*.c)
 PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
 
 ifneq ($(words $(CURDIR)),1)
@@ -27,7 +28,7 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-report lint format unix sanitize clean
+.PHONY: setup demo test bench bench-report lint format unix sanitize fuzz clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -65,6 +66,9 @@ sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and Undefine
 	LD_PRELOAD='$(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)' \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    PYTHONPATH=build/sanitize $(BIN)/python -m pytest tests/core --engine c
+
+fuzz: $(READY) ## Fuzz the core with hostile images (SECONDS=600)
+	$(BIN)/python tests/faults/fuzz/fuzz.py $(SECONDS)
 
 clean: ## Remove everything that was built or fetched
 	rm -rf build host_tools/build host_tools/*.egg-info host_tools/*.so

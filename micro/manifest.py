@@ -1,2 +1,2 @@
 # Freezes the device package into a firmware; a board's manifest includes this one after the port's.
-package("tinyinc")
+package("tinyinc")  # noqa: F821

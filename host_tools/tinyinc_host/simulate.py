@@ -33,7 +33,7 @@ class Lesson:
     predicted: str  # before the update
     loss: float
     skipped: bool
-    forward_macs: int
+    macs: int  # all of them, the search for the nearest exemplar included
     backward_macs: int
 
 
@@ -80,9 +80,7 @@ class Desktop(Board):
 
     def learn(self, sample: np.ndarray, label: str) -> Lesson:
         step = self.net.learn(array(self.typecode, sample.tobytes()), label)
-        return Lesson(
-            step.predicted, step.loss, step.skipped, step.forward_macs, step.backward_macs
-        )
+        return Lesson(step.predicted, step.loss, step.skipped, step.macs, step.backward_macs)
 
     def predict(self, sample: np.ndarray) -> str:
         return self.net.predict(array(self.typecode, sample.tobytes()))

@@ -4,7 +4,7 @@
 #
 # A request is one command byte and its payload; the answer is one line of tab-separated fields.
 #   L  label length (1 byte), label, sample    learned, label predicted before, loss, skipped (0/1),
-#                                              forward and backward multiply-accumulates
+#                                              all and backward multiply-accumulates
 #   P  sample                                  predicted, label
 #   S                                          stats, image bytes, scratch bytes, dense forward and
 #                                              backward multiply-accumulates, memory slots in use
@@ -53,7 +53,7 @@ def serve_one(net, stream, command, size, sample, sample_bytes):
             step.predicted,
             step.loss,
             int(step.skipped),
-            step.forward_macs,
+            step.macs,
             step.backward_macs,
         )
     elif command == b"P":

@@ -61,7 +61,8 @@ class Net:
         """Label of a raw sample: what the network and the exemplars of the memory say together.
 
         x: `inputs` values in raw units, as array('f'), ('b'), ('B'), ('h') or ('H'), bytes, a
-        memoryview of these (none of which allocates), or any other sequence of numbers. ValueError: wrong count or type, NaN, nothing learned yet.
+        memoryview of these (none of which allocates), or any other sequence of numbers.
+        ValueError: wrong count or type, NaN or infinity, nothing learned yet.
         """
         self.normalise(x)
         if not self.labels:

@@ -42,9 +42,9 @@ class Memory:
         engine.quantise(self._sections, x, self._q)
         if slots < share:
             self._store(self._free_slot(), cls)
-            return 0
-        slot = engine.nearest(self._sections, self._q, cls, self._distance)
-        engine.move(self._sections, slot, self._q)
+        else:
+            slot = engine.nearest(self._sections, self._q, cls, self._distance)
+            engine.move(self._sections, slot, self._q)
         return slots * self._net.inputs
 
     def vote(self, x, probabilities):

@@ -78,8 +78,8 @@ def test_flips_reach_the_loader(c_engine, tmp_path):
 
 
 def test_flips_with_right_crcs():
-    """All bits once more, where CRCs are made to match and nothing but the checks of fields is left:
-    the fuzz target runs every call on what is accepted, with all that it demands of the outputs."""
+    """All bits once more, with CRCs made to match: nothing but the checks of fields is left. On what
+    they accept, the fuzz target runs every call, with all that it demands of the outputs."""
     path = fuzz.CORPUS / "golden.bin"
     executions = fuzz.run(fuzz.build(), "-flips", path)
     assert executions == 1 + 8 * path.stat().st_size

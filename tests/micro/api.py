@@ -38,7 +38,7 @@ def test_old_classes_stay():
     net = taught(150, rule="full")
     forgetful = taught(150, rule="full", memory=0)
     old = source.samples(90, gestures.NAMES[:3])
-    for i in range(60):
+    for _ in range(60):
         x = source.sample("right")
         net.learn(x, "right")
         forgetful.learn(x, "right")

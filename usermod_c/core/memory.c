@@ -187,6 +187,9 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const tinc_state *state = net->state;
     const uint32_t classes = tinc_classes(net);
+    if (classes == 0) {
+        return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
+    }
     if (net->memory == NULL || net->memory->count == 0 || state->vote == 0.0f ||
         state->distance == 0) {
         return (int)tinc_argmax(probabilities, classes);

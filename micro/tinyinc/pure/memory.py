@@ -108,12 +108,14 @@ def move(sections, slot, q):
 
 
 def vote(sections, q, probabilities):
-    """Let the exemplars vote on the network's probabilities for a quantised sample, in place; returns
-    the likeliest class. Each becomes proportional to p exp(-vote d / distance)."""
+    """Let the exemplars vote on the network's probabilities for a quantised sample, in place, as
+    p exp(-vote d / distance); returns the likeliest class."""
     net = open_net(sections)
     classes = net.last.active
     need_array(2, q, "B", net.inputs)
     need_array(3, probabilities, "f", classes)
+    if classes == 0:
+        fail(faults.CLASS, 0, 0, 0)
     weight, distance = net.state["vote"], net.state["distance"]
     scores = [probabilities[cls] for cls in range(classes)]
     if net.memory is None or not net.memory["count"] or not weight or not distance:

@@ -70,7 +70,7 @@ class History:
         return net, self.states.index(contents(net))
 
     def step(self, disk, points, errors=None):
-        """Load, learn, and save to a disk that may fail. Where it started, and whether it failed."""
+        """Load, learn, save to a disk that may fail: where it started, and whether it failed."""
         with self.mounted(disk):
             net, point = self.load()
             assert point in points, (point, points)

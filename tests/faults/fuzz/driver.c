@@ -17,7 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 8192, MOST_INPUTS = 8192, EDGES = 1 << 14, SECONDS_PER_BATCH = 60, BATCH = 1024 };
+enum {
+    MOST_BYTES = 8192,
+    MOST_INPUTS = 8192,
+    EDGES = 1 << 14,
+    SECONDS_PER_BATCH = 60,
+    BATCH = 1024
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void __sanitizer_cov_trace_pc(void);
@@ -248,7 +254,8 @@ int main(int count, char **arguments) {
         generator = strtoull(arguments[2], NULL, 10);
         executions = fuzz(atol(arguments[1]), map_current(arguments[3]), arguments + 4, count - 4);
     } else {
-        fprintf(stderr, "usage: fuzz SECONDS SEED CURRENT FILE... | -once FILE... | -flips FILE...\n");
+        fprintf(stderr,
+                "usage: fuzz SECONDS SEED CURRENT FILE... | -once FILE... | -flips FILE...\n");
         return 2;
     }
     printf("%llu executions, %u inputs\n", (unsigned long long)executions, inputs);
