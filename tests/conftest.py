@@ -8,7 +8,8 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "micro"), str(ROOT / "tests" / "vectors")]
+IMPORTED = ("micro", "tests/core", "tests/faults", "tests/faults/fuzz", "tests/vectors")
+sys.path += [str(ROOT / folder) for folder in IMPORTED]
 
 hypothesis.settings.register_profile(
     "tinyinc",

@@ -168,7 +168,9 @@ class Net:
         """Write the network: to `path`, or as a checkpoint beside the file it came from.
 
         The file that was loaded is never written: two checkpoints beside it are written in turn,
-        and load() takes the newest whole one. OSError when the file system refuses.
+        and load() takes the newest whole one, so that a power cut loses nothing older than the
+        save. To `path` it starts a lineage of its own, which save() then continues. OSError when
+        the file system refuses; the network then stays as it was. ValueError: it has no file yet.
         """
         store.save(self, path)
 

@@ -289,16 +289,15 @@ def nearest(image, q, cls=-1):
 
 
 def move(image, slot, q):
-    """One draw per four values, a byte of it for each, the lowest first. A slot stands for at least
-    one sample, whatever its weight says."""
+    """One draw, spread over all values by a hash. A slot stands for at least one sample, whatever
+    its weight says."""
     generator, sample = Generator(image), image.slot_samples[slot]
     track_distance(image, int(((sample.astype(int) - q) ** 2).sum()))
     w = min(max(int(image.slot_weights[slot]), 1) + 1, 16)
     image.slot_weights[slot] = w
+    draw = generator.next()
     for i, target in enumerate(q):
-        if i % 4 == 0:
-            draw = generator.next()
-        up = (draw >> 8 * (i % 4) & 255) * w // 256
+        up = ((draw + i * 0x9E3779B9) * 0x85EBCA6B % 2**32 >> 24) * w // 256
         sample[i] = int(sample[i]) + (int(target) - int(sample[i]) + up) // w
 
 

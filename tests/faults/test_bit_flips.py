@@ -9,9 +9,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "fuzz"), str(HERE.parent / "core")]
 
 import fuzz  # noqa: E402
-import results  # noqa: E402
-
 import images  # noqa: E402
+import results  # noqa: E402
 from tinyinc import store  # noqa: E402
 from tinyinc_host import report  # noqa: E402
 
@@ -78,8 +77,8 @@ def test_flips_reach_the_loader(c_engine, tmp_path):
 
 
 def test_flips_with_right_crcs():
-    """All bits once more, with CRCs made to match: nothing but the checks of fields is left. On what
-    they accept, the fuzz target runs every call, with all that it demands of the outputs."""
+    """All bits once more, with CRCs made to match, so that only the checks of fields are left. On
+    what they accept, the fuzz target runs every call, with all that it demands of the outputs."""
     path = fuzz.CORPUS / "golden.bin"
     executions = fuzz.run(fuzz.build(), "-flips", path)
     assert executions == 1 + 8 * path.stat().st_size

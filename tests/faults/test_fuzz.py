@@ -7,8 +7,9 @@ import os
 import shutil
 import time
 
-import fuzz
 import pytest
+
+import fuzz
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "20"))
 

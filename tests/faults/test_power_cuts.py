@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from results import record
 
 import tinyinc
+from results import record
 from tinyinc import store
 from tinyinc_host.report import Result, at_least, at_most
 

@@ -25,11 +25,12 @@ static int fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
     return offset % 8u == 0 && offset <= section_bytes && bytes <= section_bytes - offset;
 }
 
+/* Are `bytes` bytes, a multiple of 4 and aligned to 4, all 0? */
 static int all_zero(const void *data, size_t bytes) {
-    const uint8_t *byte = data;
-    uint8_t any = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        any |= byte[i];
+    const uint32_t *word = data;
+    uint32_t any = 0;
+    for (size_t i = 0; i < bytes / 4u; i++) {
+        any |= word[i];
     }
     return any == 0;
 }
@@ -151,7 +152,7 @@ static int fail_layer(tinc_net *net, uint32_t l, uint32_t field, uint32_t found)
 static int check_reserved(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     const uint32_t geometry = AT(tinc_layer, kernel);
-    if (!all_zero(layer->kernel, AT(tinc_layer, source) - geometry)) {
+    if (!all_zero(layer->kernel, 8) || layer->dilation[0] != 0 || layer->dilation[1] != 0) {
         return fail_layer(net, l, geometry, 0);
     }
     if (layer->source != 0xFFFFu) {

@@ -45,6 +45,12 @@ static inline uint32_t tinc_next(tinc_state *state) {
     return state->generator;
 }
 
+/* Byte i of the noise that one draw spreads over many values: a product of odd numbers mixes well
+ * enough for rounding, and no value waits for the one before. */
+static inline uint32_t tinc_noise(uint32_t draw, uint32_t i) {
+    return ((draw + i * 0x9E3779B9u) * 0x85EBCA6Bu) >> 24;
+}
+
 /* Uniform in [0, 1), exact in float32. */
 static inline float tinc_uniform(tinc_state *state) {
     return (float)(tinc_next(state) >> 8) * (1.0f / 16777216.0f);

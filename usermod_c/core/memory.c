@@ -3,8 +3,6 @@
 
 #define MOST_WEIGHT 16u /* a prototype never follows a new sample by less than 1/16 */
 
-#define BLOCK 32u /* values moved at a time, a multiple of 4 */
-
 /* Of the class of a slot, whatever a caller may have written there. */
 static uint32_t class_of(const tinc_net *net, uint32_t slot) {
     return tinc_slot_classes(net)[slot];
@@ -160,25 +158,14 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     track_distance(net->state, squared_distance(q, sample, n));
     /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
     const uint16_t reciprocal = (uint16_t)((65535u + weight) / weight);
-    uint32_t generator = net->state->generator;
-    for (uint32_t i = 0; i < n; i += BLOCK) {
-        uint8_t random[BLOCK]; /* a draw gives a byte for each of four values */
-        const uint32_t size = n - i < BLOCK ? n - i : BLOCK;
-        for (uint32_t j = 0; j < size; j += 4) {
-            generator = tinc_advance(generator);
-            for (uint32_t byte = 0; byte < 4; byte++) {
-                random[j + byte] = (uint8_t)(generator >> 8 * byte);
-            }
-        }
-        for (uint32_t j = 0; j < size; j++) {
-            const uint16_t up = (uint16_t)((random[j] * weight) >> 8);
-            /* 255 weights more keep the dividend positive, so that it is rounded down. */
-            const uint16_t dividend = (uint16_t)(q[i + j] + up + 255u * weight - sample[i + j]);
-            const uint16_t move = (uint16_t)(((uint32_t)dividend * reciprocal) >> 16);
-            sample[i + j] = (uint8_t)(sample[i + j] + move - 255u);
-        }
+    const uint32_t random = tinc_next(net->state);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint16_t up = (uint16_t)((tinc_noise(random, i) * weight) >> 8);
+        /* 255 weights more keep the dividend positive, so that it is rounded down. */
+        const uint16_t dividend = (uint16_t)(q[i] + up + 255u * weight - sample[i]);
+        const uint16_t move = (uint16_t)(((uint32_t)dividend * reciprocal) >> 16);
+        sample[i] = (uint8_t)(sample[i] + move - 255u);
     }
-    net->state->generator = generator;
     return TINC_OK;
 }
 

@@ -100,10 +100,10 @@ def move(sections, slot, q):
     net.set_slot(slot, cls, weight)
     sample = net.sample(slot)
     _track_distance(net, _squared_distance(q, sample))
-    random = 0
+    random = net.next()
     for i in range(net.inputs):
-        random = random >> 8 if i % 4 else net.next()  # a byte of it for each of four values
-        sample[i] += (q[i] - sample[i] + ((random & 255) * weight >> 8)) // weight
+        noise = (random + i * 0x9E3779B9) * 0x85EBCA6B >> 24 & 255  # a byte for each value
+        sample[i] += (q[i] - sample[i] + (noise * weight >> 8)) // weight
     net.set_sample(slot, sample)
 
 

@@ -98,7 +98,6 @@ def keep_finding(current):
 def main(seconds, seed=None):
     sys.path.insert(0, str(HERE.parent))
     import results
-
     from tinyinc_host import report
 
     try:
