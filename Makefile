@@ -28,7 +28,7 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-report lint format unix sanitize fuzz clean
+.PHONY: setup demo test bench bench-report lint format unix sanitize test-faults fuzz clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -66,6 +66,9 @@ sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and Undefine
 	LD_PRELOAD='$(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)' \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    PYTHONPATH=build/sanitize $(BIN)/python -m pytest tests/core --engine c
+
+test-faults: setup ## Test only what happens when things go wrong (part of `make test`)
+	$(BIN)/python -m pytest tests/faults
 
 fuzz: $(READY) ## Fuzz the core with hostile images (SECONDS=600)
 	$(BIN)/python tests/faults/fuzz/fuzz.py $(SECONDS)

@@ -1,20 +1,16 @@
 """Every single bit of the golden image flipped, one at a time: refused, or harmless."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "fuzz"), str(HERE.parent / "core")]
+import fuzz
+import images
+import results
+from tinyinc import store
+from tinyinc_host import report
 
-import fuzz  # noqa: E402
-import images  # noqa: E402
-import results  # noqa: E402
-from tinyinc import store  # noqa: E402
-from tinyinc_host import report  # noqa: E402
-
-GOLDEN = (HERE.parent / "vectors" / "golden.tinc").read_bytes()
+GOLDEN = (Path(__file__).parent.parent / "vectors" / "golden.tinc").read_bytes()
 
 
 def flips(content):

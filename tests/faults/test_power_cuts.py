@@ -35,12 +35,13 @@ def run(script, *arguments):
 
 # ---- block devices whose power fails ----
 
-# scenario: what it counts, on which disks, and the least of it
+# scenario of power_cuts.py: what it counts, and the least of it
 CUTS = {
     "clean": ("power cuts survived", 100),
     "torn": ("torn writes survived", 3000),
     "torn_first": ("torn writes survived, first save", 500),
     "spoiled": ("writes that left noise survived", 10),
+    "reordered": ("saves of which a part arrived survived", 50),
     "twice": ("two cuts in a row survived", 50),
     "replaced": ("power cuts survived, save(path) over a file", 10),
     "full": ("saves refused by a full device", 5),
@@ -48,8 +49,10 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("filesystem", ["littlefs", "FAT"])
-@pytest.mark.parametrize("scenario", CUTS)
+@pytest.mark.parametrize(
+    ("filesystem", "scenario"),
+    [(f, s) for f in ("littlefs", "FAT") for s in CUTS if (f, s) != ("littlefs", "reordered")],
+)
 def test_cuts(filesystem, scenario):
     name, least = CUTS[scenario]
     count = run("power_cuts.py", filesystem, scenario)[scenario]
