@@ -177,11 +177,11 @@ int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     if (classes == 0) {
         return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
     }
-    if (net->memory == NULL || net->memory->count == 0 || state->vote == 0.0f ||
-        state->distance == 0) {
+    if (net->memory == NULL || net->memory->count == 0 || state->vote == 0.0f) {
         return (int)tinc_argmax(probabilities, classes);
     }
-    const float scale = state->vote / (float)state->distance;
+    /* samples that have all been alike so far: any difference tells */
+    const float scale = state->vote / (float)(state->distance > 0 ? state->distance : 1u);
     float sum = 0.0f, voters = 0.0f;
     for (uint32_t cls = 0; cls < classes; cls++) {
         float *p = &probabilities[cls];

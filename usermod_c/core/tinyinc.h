@@ -186,7 +186,7 @@ typedef struct {
     uint32_t classes_offset; /* tinc_class_state per class of class_capacity */
     uint32_t labels_offset;  /* label_bytes per class of class_capacity */
     float vote;              /* 0..100: weight of the memory's vote, 0 for none */
-    uint32_t distance;       /* mean squared distance of a sample to its exemplar, 0 unknown */
+    uint32_t distance;       /* mean squared distance of samples to their exemplars, in steps */
     uint32_t reserved[8];
 } tinc_state;
 
@@ -333,8 +333,8 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
 
 /* Let the exemplars vote on the network's probabilities[active classes] for q, in place: each
  * becomes proportional to p exp(-vote d / distance), d the squared distance to the class's nearest
- * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. Nothing changes
- * where vote or distance is 0 or the memory empty. */
+ * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. A distance of 0 counts as
+ * 1; nothing changes where vote is 0 or the memory empty. */
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
 /* ---- arithmetic.c: what libm would have given ---- */
