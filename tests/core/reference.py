@@ -310,10 +310,10 @@ def track_distance(image, distance):
 
 def vote(image, q, probabilities):
     """p exp(-vote d / mean d) of every class, normalised; the mean of d where a class has none."""
-    weight, mean = float(image.state["vote"]), int(image.state["distance"])
+    weight, mean = float(image.state["vote"]), max(int(image.state["distance"]), 1)
     distances = [nearest(image, q, cls)[1] for cls in range(image.classes)]
     heard = [d for d in distances if d is not None]
-    if not heard or not weight or not mean:
+    if not heard or not weight:
         return np.asarray(probabilities)
     distances = [np.mean(heard) if d is None else d for d in distances]
     scores = np.log(np.maximum(probabilities, 1e-30)) - weight * np.array(distances) / mean

@@ -116,9 +116,9 @@ def vote(sections, q, probabilities):
     need_array(3, probabilities, "f", classes)
     if classes == 0:
         fail(faults.CLASS, 0, 0, 0)
-    weight, distance = net.state["vote"], net.state["distance"]
+    weight, distance = net.state["vote"], max(net.state["distance"], 1)
     scores = [probabilities[cls] for cls in range(classes)]
-    if net.memory is None or not net.memory["count"] or not weight or not distance:
+    if net.memory is None or not net.memory["count"] or not weight:
         return argmax(scores)
     near = [_nearest(net, q, cls) for cls in range(classes)]
     heard = [found[0] for found in near if found]
