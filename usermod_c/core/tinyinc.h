@@ -333,8 +333,8 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
 
 /* Let the exemplars vote on the network's probabilities[active classes] for q, in place: each
  * becomes proportional to p exp(-vote d / distance), d the squared distance to the class's nearest
- * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. A distance of 0 counts as
- * 1; nothing changes where vote is 0 or the memory empty. */
+ * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. A distance of 0
+ * counts as 1; nothing changes where vote is 0 or the memory empty. */
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
 /* ---- arithmetic.c: what libm would have given ---- */
