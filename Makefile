@@ -12,7 +12,7 @@ SANITIZED := build/sanitize/.ready
 TORCH ?= torch==2.13.0+cpu
 
 CORE := $(wildcard usermod_c/core/*.[ch])
-C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] tests/faults/fuzz/*.c)
+C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] tests/faults/fuzz/*.c boards/emulators/*.[ch])
 PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
 
 ifneq ($(words $(CURDIR)),1)
@@ -28,7 +28,7 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-report lint format unix sanitize test-faults fuzz clean
+.PHONY: setup demo test bench bench-engine bench-report lint format unix sanitize test-faults fuzz clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -43,6 +43,9 @@ bench: setup ## Measure speed and accuracy: build/bench/host.json
 	    { $(BIN)/pip install -qq --retries 1 '$(TORCH)' 2>/dev/null && touch $(VENV)/.torch; } || \
 	    echo 'pip finds no $(TORCH) here: measuring without PyTorch (give another as TORCH=...)'
 	$(BIN)/python -m tinyinc_host.bench
+
+bench-engine: $(READY) ## Count the engine's work on emulated microcontrollers: build/bench/engine.json
+	@$(BIN)/python -m tinyinc_host.bench_engine
 
 bench-report: $(READY) ## Print all that was measured as one table
 	@$(BIN)/tinyinc bench-report

@@ -4,6 +4,7 @@
 In this order: the folder named by MPY_DIR; a shallow git clone of one pinned release; Debian's
 source package, through a package mirror that this system already uses. A tree that was fetched is
 kept in build/micropython. What was chosen is said on stderr, so that stdout is the path alone.
+MPY_RELEASE asks for another release than 1.25, kept in build/micropython-<release>.
 
 Exit code 2 when there is no tree; the message then says what to do.
 """
@@ -20,13 +21,20 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TREE = ROOT / "build" / "micropython"
-WORK = ROOT / "build" / "micropython.part"
 
-TAG = "v1.25.0"
+# Git tag, the Debian suite that has it, and the folder below build/.
+RELEASES = {
+    "1.25": ("v1.25.0", "trixie", "micropython"),
+    "1.26": ("v1.26.1", "forky", "micropython-1.26"),
+}
+RELEASE = os.environ.get("MPY_RELEASE") or "1.25"
+TAG, DEBIAN_SUITE, FOLDER = RELEASES.get(RELEASE, RELEASES["1.25"])
+TREE = ROOT / "build" / FOLDER
+WORK = TREE.with_name(f"{FOLDER}.part")
+
+COMMIT = "f498a16c7db6d4b2de200b3e0856528dfe0613c3"  # of that tag; it names the content by its hash
 GIT_URL = "https://github.com/micropython/micropython"
 APT = Path("/etc/apt")
-DEBIAN_SUITE = "trixie"
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 OLDEST = (1, 24)  # earlier firmware can collect a module's own objects
 
@@ -88,13 +96,16 @@ def run(command: list[str], seconds: float, **environment: str) -> str:
 
 
 def clone(tree: Path) -> None:
-    """Fetch the pinned release with git."""
+    """Fetch the pinned release with git. A tag can be moved: what came has to be the commit."""
     git = ["git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=10"]
     quiet = {"GIT_TERMINAL_PROMPT": "0"}
     # A short question first: git's own limits do not cover the time it takes to connect.
     run([*git, "ls-remote", "--exit-code", GIT_URL, f"refs/tags/{TAG}"], 15, **quiet)
     options = ["-c", "advice.detachedHead=false", "clone", "--quiet", "--depth=1"]
     run([*git, *options, f"--branch={TAG}", GIT_URL, str(tree)], 600, **quiet)
+    commit = run(["git", "-C", str(tree), "rev-parse", "HEAD"], 10).strip()
+    if commit != COMMIT:
+        raise NoTree(f"{TAG} of {GIT_URL} is commit {commit}, expected {COMMIT}")
 
 
 def debian_mirrors() -> list[str]:
@@ -172,7 +183,7 @@ def debian_source(tree: Path) -> None:
     mirrors = debian_mirrors()
     if not mirrors:
         raise NoTree(f"no package mirror in {APT}")
-    download = WORK.with_name("micropython.apt")
+    download = TREE.with_name(f"{TREE.name}.apt")
     reasons = []
     for mirror in mirrors:
         try:
@@ -224,6 +235,8 @@ def find() -> tuple[Path, str, str]:
     if given:
         tree = Path(given).expanduser().resolve()
         return tree, version_of(tree), "MPY_DIR"
+    if RELEASE not in RELEASES:
+        raise NoTree(f"MPY_RELEASE is {RELEASE}, expected one of {', '.join(RELEASES)}")
     return (TREE, *(cached() or fetch()))
 
 

@@ -89,7 +89,8 @@ def _items(buffer, where, typecode, count, writable=False):
 
 
 def _index(value):
-    """An index or a count; what cannot be one becomes one that no network has."""
+    """An index or a count; what cannot be one becomes one that no network has. Taken before the
+    buffers are checked: an object's own __index__() may write to them."""
     number = operator.index(value)
     return number if 0 <= number <= 0x3FFFFFFF else lib.TINC_NONE
 
@@ -174,14 +175,16 @@ def infer(net, x, probabilities, scratch):
 
 def learn(net, x, target, counts, figures, scratch):
     """One step on x with its class. counts: skipped, predicted class, forward and backward
-    multiply-accumulates, then k per layer; figures: loss, local error, chance of training."""
+    multiply-accumulates, then k per layer; figures: loss, local error, chance of training. False,
+    and nothing has changed, when the step diverged: a layer gave NaN or values beyond 1e30."""
+    cls = _index(target)
     view, _held = _open(net, _TRAINED, _STATE)
     values = _items(x, 2, "f", view.inputs)
     counted = _items(counts, 4, "I", lib.TINC_STEP_K + view.layer_count, True)
     figured = _items(figures, 5, "f", lib.TINC_STEP_FIGURES, True)
     work = _bytes(scratch, 6, True)
-    cls = _index(target)
-    _result(view, lib.tinc_learn(view, values, cls, counted, figured, work, len(work)))
+    code = lib.tinc_learn(view, values, cls, counted, figured, work, len(work))
+    return code != lib.TINC_E_DIVERGED and _result(view, code) == 0
 
 
 def matmul(out, a, b, rows, inner, columns):
@@ -198,8 +201,9 @@ def matmul(out, a, b, rows, inner, columns):
 
 def topk(values, k, indices):
     """Indices of the k largest |values|, ascending; exact zeros are left out. Returns how many."""
+    k = _index(k)
     numbers = _items(values, 1, "f", 1)
-    n, k = len(numbers), _index(k)
+    n = len(numbers)
     if not 1 <= k <= n <= lib.TINC_MAX_UNITS:
         raise _wrong(lib.TINC_E_ARGUMENT, 2, k, n)
     return lib.tinc_topk(numbers, n, k, _items(indices, 3, "H", k, True))
@@ -207,33 +211,38 @@ def topk(values, k, indices):
 
 def grow(net, layer, units):
     """Put `units` more units of a layer to use."""
+    layer, units = _index(layer), _index(units)
     view, _held = _open(net, _STRUCTURE, _TRAINED, _MEMORY, _STATE)
-    _result(view, lib.tinc_grow(view, _index(layer), _index(units)))
+    _result(view, lib.tinc_grow(view, layer, units))
 
 
 def shrink(net, layer, unit):
     """Take a unit out of use; the last one moves into its place."""
+    layer, unit = _index(layer), _index(unit)
     view, _held = _open(net, _STRUCTURE, _TRAINED, _MEMORY, _STATE)
-    _result(view, lib.tinc_shrink(view, _index(layer), _index(unit)))
+    _result(view, lib.tinc_shrink(view, layer, unit))
 
 
 def least_useful(net, layer):
     """The hidden unit whose removal matters least."""
+    layer = _index(layer)
     view, _held = _open(net)
-    return _result(view, lib.tinc_least_useful(view, _index(layer)))
+    return _result(view, lib.tinc_least_useful(view, layer))
 
 
 def choose(net, excluded=-1):
     """A slot to replay, of a class other than `excluded` (-1: of any), or -1 when there is none."""
+    excluded = _index(excluded)
     view, _held = _open(net, _STATE)
-    return max(lib.tinc_choose(view, _index(excluded)), -1)
+    return max(lib.tinc_choose(view, excluded), -1)
 
 
 def recall(net, slot, x):
     """A slot's sample to normalised x; returns its class."""
+    slot = _index(slot)
     view, _held = _open(net)
     out = _items(x, 3, "f", view.inputs, True)
-    return _result(view, lib.tinc_recall(view, _index(slot), out))
+    return _result(view, lib.tinc_recall(view, slot, out))
 
 
 def quantise(net, x, q):
@@ -245,25 +254,28 @@ def quantise(net, x, q):
 
 def remember(net, slot, q, cls):
     """Store q as a sample of a class in a slot: one in use, or the next free one."""
+    slot, cls = _index(slot), _index(cls)
     view, _held = _open(net, _MEMORY, _STATE)
     sample = _items(q, 3, "B", view.inputs)
-    _result(view, lib.tinc_remember(view, _index(slot), sample, _index(cls)))
+    _result(view, lib.tinc_remember(view, slot, sample, cls))
 
 
 def nearest(net, q, cls, distance):
     """The slot of a class (-1: of any) nearest to q, or -1 when there is none; distance[0] gets
     the squared Euclidean distance in quantisation steps."""
+    cls = _index(cls)
     view, _held = _open(net)
     sample = _items(q, 2, "B", view.inputs)
     out = _items(distance, 4, "I", 1, True)
-    return max(lib.tinc_nearest(view, sample, _index(cls), out), -1)
+    return max(lib.tinc_nearest(view, sample, cls, out), -1)
 
 
 def move(net, slot, q):
     """Move a slot's sample towards q (online k-means)."""
+    slot = _index(slot)
     view, _held = _open(net, _MEMORY, _STATE)
     sample = _items(q, 3, "B", view.inputs)
-    _result(view, lib.tinc_move(view, _index(slot), sample))
+    _result(view, lib.tinc_move(view, slot, sample))
 
 
 def vote(net, q, probabilities):

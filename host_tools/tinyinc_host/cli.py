@@ -167,8 +167,9 @@ def export_command(
     slots: Annotated[
         int, typer.Option(min=0, max=65535, help="Room in the memory; 0: what is distilled.")
     ] = 0,
-    learning_rate: Annotated[float, typer.Option(help="On the board.")] = 0.05,
-    replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 3,
+    learning_rate: Annotated[float, typer.Option(help="On the board.")] = 0.02,
+    replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 1,
+    vote: Annotated[float, typer.Option(min=0, max=100, help="Weight of the memory's vote.")] = 4,
     rule: Annotated[str, typer.Option(help="Learning rule.")] = "sampled",
 ) -> None:
     """Put a network, its distilled memory and how to learn into one image."""
@@ -180,7 +181,7 @@ def export_command(
     net = with_memory(net, slots or len(samples))
     labels, indices = np.unique(names, return_inverse=True)
     fill_memory(net, samples, indices, [str(label) for label in labels], stands_for)
-    export(net, out, rule=rule, learning_rate=learning_rate, replay=replay)
+    export(net, out, rule=rule, learning_rate=learning_rate, replay=replay, vote=vote)
     console.print(
         f"{out}: {net.image_bytes} bytes, {len(samples)} samples in memory", soft_wrap=True
     )

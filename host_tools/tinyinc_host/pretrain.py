@@ -60,7 +60,8 @@ def pretrain(
             rows += generator.normal(0, spread, rows.shape).astype(np.float32)
             rows = rows.clip(low, high)
         for row, label in zip(rows, labels[order], strict=True):
-            net.learn(array("f", row.tobytes()), names[label])
+            if net.learn(array("f", row.tobytes()), names[label]).diverged:
+                raise ValueError("training diverged: the learning rate may be too high")
         if progress:
             progress.advance(task)
 

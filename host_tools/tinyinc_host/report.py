@@ -37,11 +37,12 @@ def at_most(name: str, value: float, unit: str, most: float, reference: str = ""
     return Result(name, value, unit, reference, f"<= {most:g}", value <= most)
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
-    """Write a benchmark file: where it was measured, then the results."""
+def write(path: Path, results: Sequence[Result], compiler: str = "") -> None:
+    """Write a benchmark file: where it was measured, then the results. The compiler is the
+    desktop's unless another is named."""
     content = {
         "machine": machine(),
-        "compiler": first_line(os.environ.get("CC", "cc"), "--version"),
+        "compiler": first_line(compiler or os.environ.get("CC", "cc"), "--version"),
         "commit": commit(),
         "results": [asdict(result) for result in results],
     }

@@ -1,14 +1,21 @@
 """Boards on the desktop: the device program on MicroPython's unix port, or the same package here.
 
 Both take the requests of micro/examples/learn_stream.py, one sample at a time.
+
+What a board sends is not trusted: answers are bounded in length and time, their fields are checked,
+and nothing of them but printable text reaches the terminal.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +27,11 @@ from tinyinc_host.pretrain import typecode
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "micro" / "examples" / "learn_stream.py"
 BINARY = ROOT / "build" / "unix" / "micropython"
+
+PATIENCE = 60.0  # seconds for an answer
+LAST_PATIENCE = 2.0  # seconds for a program that has failed, or is asked to end
+LONGEST_ANSWER = 4096  # bytes
+LONGEST_QUOTE = 200  # characters of a board's text in a message
 
 
 class BoardError(OSError):
@@ -80,6 +92,8 @@ class Desktop(Board):
 
     def learn(self, sample: np.ndarray, label: str) -> Lesson:
         step = self.net.learn(array(self.typecode, sample.tobytes()), label)
+        if step.diverged:
+            raise BoardError("the board refused: diverged: the learning rate may be too high")
         return Lesson(step.predicted, step.loss, step.skipped, step.macs, step.backward_macs)
 
     def predict(self, sample: np.ndarray) -> str:
@@ -110,55 +124,127 @@ class UnixPort(Board):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            bufsize=0,
             env=os.environ | {"MICROPYPATH": str(ROOT / "micro")},
         )
-        self._answer("ready")
+        self.received = b""
+        os.set_blocking(self.process.stdin.fileno(), False)
+        try:
+            self._answer("ready", _count)
+        except BoardError:
+            self.close()
+            raise
 
     def learn(self, sample: np.ndarray, label: str) -> Lesson:
         self._send(b"L" + _text(label) + sample.tobytes())
-        predicted, loss, skipped, forward, backward = self._answer("learned")
-        return Lesson(predicted, float(loss), skipped == "1", int(forward), int(backward))
+        return Lesson(*self._answer("learned", str, _finite, _flag, _count, _count))
 
     def predict(self, sample: np.ndarray) -> str:
         self._send(b"P" + sample.tobytes())
-        return self._answer("predicted")[0]
+        return self._answer("predicted", str)[0]
 
     def stats(self) -> Stats:
         self._send(b"S")
-        return Stats(*map(int, self._answer("stats")))
+        return Stats(*self._answer("stats", *[_count] * 5))
 
     def save(self, path: Path) -> None:
         self._send(b"W" + _text(str(path)))
         self._answer("saved")
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.stdin.close()  # the end of the stream ends the program
+        self.process.stdin.close()  # the end of the stream ends the program
+        try:
+            self.process.wait(LAST_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
             self.process.wait()
         self.process.stdout.close()
 
     def _send(self, request: bytes) -> None:
+        end = time.monotonic() + PATIENCE
+        pipe = self.process.stdin
+        rest = memoryview(request)
         try:
-            self.process.stdin.write(request)
-            self.process.stdin.flush()
+            while rest:
+                if not select.select([], [pipe], [], max(0.0, end - time.monotonic()))[1]:
+                    raise self._failure(f"takes no request for {PATIENCE:g} s")
+                rest = rest[pipe.write(rest) or 0 :]
         except BrokenPipeError:
-            raise BoardError(f"the device program stopped: {self._last_words('')}") from None
+            raise self._failure("stopped") from None
 
-    def _answer(self, expected: str) -> list[str]:
-        line = self.process.stdout.readline().decode(errors="replace").rstrip("\n")
+    def _answer(self, expected: str, *types: Callable[[str], object]) -> list:
+        """The fields of the next line, converted; BoardError where they are not what they should
+        be."""
+        line = self._line()
         kind, *fields = line.split("\t")
         if kind == "error":
-            raise BoardError(f"the board refused: {fields[0]}")
-        if kind != expected:
-            raise BoardError(f"the device program stopped: {self._last_words(line)}")
-        return fields
+            raise BoardError(f"the board refused: {_printable(' '.join(fields))}")
+        try:
+            if kind != expected or len(fields) != len(types):
+                raise ValueError
+            return [convert(field) for convert, field in zip(types, fields, strict=True)]
+        except ValueError:
+            raise self._failure(f"did not answer '{expected}'", line) from None
 
-    def _last_words(self, line: str) -> str:
-        """The last line printed: of a traceback, the one that says what happened."""
+    def _line(self) -> str:
+        end = time.monotonic() + PATIENCE
+        while b"\n" not in self.received:
+            if len(self.received) > LONGEST_ANSWER:
+                raise self._failure(f"sent more than {LONGEST_ANSWER} bytes without an end of line")
+            data = self._read(end)
+            if data is None:
+                raise self._failure(f"gave no answer for {PATIENCE:g} s")
+            if not data:
+                break
+            self.received += data
+        line, _, self.received = self.received.partition(b"\n")
+        return line.decode(errors="replace")
+
+    def _read(self, end: float) -> bytes | None:
+        """Some bytes; none at the end of the stream, None when the time is over."""
+        pipe = self.process.stdout
+        if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+            return None
+        return os.read(pipe.fileno(), LONGEST_ANSWER)
+
+    def _failure(self, what: str, line: str = "") -> BoardError:
+        """The error to raise, with the last line printed: of a traceback, the one that says what
+        happened. The program is ended."""
+        text = line.encode() + b"\n" + self.received
         self.process.stdin.close()
-        rest = self.process.stdout.read().decode(errors="replace")
-        lines = f"{line}\n{rest}".strip().splitlines()
-        return lines[-1] if lines else f"exit code {self.process.wait()}"
+        end = time.monotonic() + LAST_PATIENCE
+        while len(text) < 4 * LONGEST_ANSWER and (data := self._read(end)):
+            text += data
+        self.process.kill()
+        lines = text.decode(errors="replace").strip().splitlines()
+        last = _printable(lines[-1]) if lines else "it printed nothing"
+        return BoardError(f"the device program {what}: {last}")
+
+
+def _printable(text: str) -> str:
+    """A board's text for a message: no control characters, not endless."""
+    text = "".join(c if c.isprintable() else "?" for c in text[: LONGEST_QUOTE + 1])
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + " ..."
+
+
+def _finite(field: str) -> float:
+    value = float(field)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _count(field: str) -> int:
+    value = int(field)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _flag(field: str) -> bool:
+    if field not in ("0", "1"):
+        raise ValueError
+    return field == "1"
 
 
 ENGINES: dict[str, type[Board]] = {"unix": UnixPort, "desktop": Desktop}

@@ -48,6 +48,8 @@ def serve_one(net, stream, command, size, sample, sample_bytes):
         label = read_text(stream, size)
         read(stream, sample, sample_bytes)
         step = net.learn(sample, label)
+        if step.diverged:
+            raise ValueError("diverged: the learning rate may be too high")
         answer(
             "learned",
             step.predicted,

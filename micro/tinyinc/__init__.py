@@ -21,16 +21,19 @@ __all__ = ("Net", "Step", "create", "learn", "load", "predict")
 _default = None
 
 
-def load(path):
+def load(path, undo_divergence=False):
     """Open the network in a file, in its newest saved state; it becomes the default network.
 
+    undo_divergence: a step that diverges (step.diverged) takes it back to its newest saved state.
     OSError: no such file. ValueError: no TinyInc image, damaged, or of another version; the text
     says which. MemoryError: it does not fit.
     """
     global _default
     sections, extensions = store.load(path)
-    _default = Net(sections, path, extensions)
-    return _default
+    net = Net(sections, path, extensions)
+    net.undo_divergence = undo_divergence
+    _default = net
+    return net
 
 
 def create(

@@ -45,7 +45,7 @@ SETTINGS = {
     "error_threshold": (56, "<f", 1e-6, 1e6, 0.5),
     "hidden_ratio": (60, "<f", 0.0, 1.0, 0.3),
     "input_threshold": (64, "<f", 0.0, 1.0, 0.1),
-    "vote": (88, "<f", 0.0, 100.0, 8.0),
+    "vote": (88, "<f", 0.0, 100.0, 4.0),
 }
 
 
@@ -62,7 +62,14 @@ def setting(state, name):
     """Value of a setting; the rule by its name."""
     if name == "rule":
         return RULES[state[0]]
+    _check_name(name)
     return get(state, SETTINGS[name])
+
+
+def _check_name(name):
+    if name not in SETTINGS:
+        names = ", ".join(sorted(SETTINGS))
+        raise ValueError("setting %r is unknown, expected rule, %s" % (name, names))
 
 
 def check_setting(name, value):
@@ -70,13 +77,14 @@ def check_setting(name, value):
     if name == "rule":
         if value not in RULES:
             raise ValueError("rule %r is unknown, expected one of %s" % (value, ", ".join(RULES)))
-    elif name not in SETTINGS:
-        names = ", ".join(sorted(SETTINGS))
-        raise ValueError("setting %r is unknown, expected rule, %s" % (name, names))
-    else:
-        low, high = SETTINGS[name][2], SETTINGS[name][3]
-        if not low <= value <= high:
-            raise ValueError("%s is %s, expected %s to %s" % (name, value, low, high))
+        return
+    _check_name(name)
+    _, kind, low, high, _ = SETTINGS[name]
+    names = ("__index__",) if kind == "B" else ("__index__", "__float__")  # numpy's scalars too
+    number = isinstance(value, int if kind == "B" else (int, float))
+    number = number or any([hasattr(value, name) for name in names])
+    if not number or not low <= value <= high:
+        raise ValueError("%s is %r, expected %s to %s" % (name, value, low, high))
 
 
 def put_setting(state, name, value):
@@ -144,10 +152,9 @@ OPEN_RANGE = (-4.0, 4.0)
 UNSCALED = (0.0, 1.0, -1e6, 1e6)
 
 
-def set_scale(structure, largest):
-    """Settle an open range: a raw value of `largest` becomes an input of 1."""
-    scale = 1 / largest if largest > 0 else 1.0
-    pack_into("<4f", structure, 64, 0.0, scale, *OPEN_RANGE)
+def set_scale(structure, scale):
+    """Settle an open range: from now on inputs are raw values times `scale`. Allocates nothing."""
+    pack_into("<4f", structure, 64, 0.0, scale, OPEN_RANGE[0], OPEN_RANGE[1])
 
 
 def normalisation(low, high):

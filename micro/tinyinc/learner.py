@@ -5,12 +5,16 @@ and learn() allocate nothing after that, unless a sample is a list or a label is
 """
 
 from array import array
+from struct import pack_into
 
 from . import image, store
 from .engine import engine
-from .labels import Labels
+from .guard import Guard
+from .labels import Labels, shown
 from .memory import Memory
-from .step import SKIPPED, Step
+from .step import DIVERGED, SKIPPED, Step
+
+LEAST_VALUE = 1e-30  # 1 / this is a float32
 
 
 def _floats(values):
@@ -27,11 +31,26 @@ def _floats(values):
         raise ValueError("sample holds something that is no float32 number")
 
 
+def _lineage(sections):
+    return image.get(sections[image.STRUCTURE], image.HEADER["lineage"])
+
+
+def _labels_of(sections):
+    structure, last = sections[image.STRUCTURE], sections[image.STRUCTURE][43] - 1
+    return Labels(sections[image.STATE], image.active(structure, last))
+
+
 class Net:
     """A network over the five sections of its image; made by tinyinc.load() or tinyinc.create().
 
     inputs: values of a sample; labels: of the classes in use, in the order they came; memory: the
-    distilled memory; image_bytes and scratch_bytes: what it takes in RAM.
+    distilled memory; image_bytes and scratch_bytes: what it takes in RAM; undo_divergence: whether
+    a step that diverges takes it back to its newest saved state.
+
+    One call at a time: a call from within another one (a callback, an interrupt) or beside it
+    (another thread or core) raises ValueError, and the first goes on undisturbed. evaluate() and
+    memory.samples() let others in between two samples. `sections` are the caller's to read; after
+    writing to them, calls raise ValueError where they are no network's any more.
     """
 
     def __init__(self, sections, path=None, extensions=(), unscaled=False):
@@ -39,21 +58,35 @@ class Net:
         self.sections = sections
         self.path = path
         self.extensions = extensions
+        self.undo_divergence = False
+        self.guard = Guard()
         self._unscaled = unscaled
         self._state = state
         self.inputs = image.inputs(structure)
         self.layer_count = structure[43]
         self.class_capacity = image.capacity(structure, self.layer_count - 1)
-        self._labels = Labels(state, image.active(structure, self.layer_count - 1))
-        self.labels = self._labels.names
-        self._class = self._labels.index
+        self.image_bytes = image.get(structure, image.HEADER["file_bytes"])
+        self._use(_labels_of(sections))
         self._x = array("f", bytes(4 * self.inputs))
         self._probabilities = array("f", bytes(4 * self.class_capacity))
         self.scratch_bytes = engine.scratch_bytes(sections)
         self._scratch = bytearray(self.scratch_bytes)
-        self._count_dense_macs()
         self.memory = Memory(self)
         self.step = Step(self)
+
+    def deinit(self):
+        """Give up the buffers; every later call raises ValueError. `with net:` ends with it."""
+        if self.sections:
+            self.guard.close("this network was given up by deinit(): load() or create() another")
+            self.sections = ()
+            self._state = self._x = self._probabilities = self._scratch = None
+            self.memory.deinit()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.deinit()
 
     # ---- what it knows ----
 
@@ -62,24 +95,21 @@ class Net:
 
         x: `inputs` values in raw units, as array('f'), ('b'), ('B'), ('h') or ('H'), bytes, a
         memoryview of these (none of which allocates), or any other sequence of numbers.
-        ValueError: wrong count or type, NaN or infinity, nothing learned yet.
+        ValueError: wrong count or type, NaN or infinity, nothing learned yet, a network that has
+        diverged.
         """
-        self.normalise(x)
-        if not self.labels:
-            raise ValueError("nothing learned yet: learn() a sample first")
-        sections, probabilities = self.sections, self._probabilities
-        cls = engine.infer(sections, self._x, probabilities, self._scratch)
-        if self.memory.count:
-            cls = self.memory.vote(self._x, probabilities)
-        return self.labels[cls]
+        with self.guard:
+            return self._classify(x)
 
     def probabilities(self, x):
         """Probability of every class, in the order of `labels`: array('f'), the caller's own."""
-        self.predict(x)
-        return self._probabilities[: len(self.labels)]
+        with self.guard:
+            self._classify(x)
+            return self._probabilities[: len(self.labels)]
 
     def evaluate(self, samples):
-        """Share of (raw sample, label) pairs that predict() gets right, 0 to 1."""
+        """Share of (raw sample, label) pairs that predict() gets right, 0 to 1. What gives the
+        samples may learn() them, too: it is asked for each one between two predictions."""
         right = total = 0
         for x, label in samples:
             right += self.predict(x) == label
@@ -97,24 +127,42 @@ class Net:
         those stay; the memory keeps what it taught (Memory.keep). The step object is the same every
         time: step.copy() keeps one. ValueError: as predict(), a label that cannot be
         stored, no room for one more class; MemoryError. The network then stays as it was.
+
+        A step that would make weights infinite is left out, and step.diverged tells. With
+        undo_divergence the network then goes back to its newest saved state, as by restore().
         """
-        self.normalise(x)
-        cls = self._class.get(label)
-        if cls is None:
-            cls = self._add_class(x, label)
-        sections, x, step = self.sections, self._x, self.step
-        scratch = self._scratch  # one at a time: a tuple of four would be allocated
-        engine.learn(sections, x, cls, step.counts, step.figures, scratch)
-        step.clear()
-        step.search_macs = self.memory.keep(x, cls, not step.counts[SKIPPED])
-        for _ in range(self._state[3]):
-            slot = engine.choose(sections, cls)
-            if slot < 0:
-                break
-            replayed = engine.recall(sections, slot, x)
-            engine.learn(sections, x, replayed, step.replay_counts, step.replay_figures, scratch)
-            step.add_replay()
-        return step
+        with self.guard:
+            self.normalise(x)
+            cls = self._labels.find(label)
+            if cls is None:
+                cls = self._add_class(label)
+            sections, x, step = self.sections, self._x, self.step
+            scratch = self._scratch  # one at a time: a tuple of four would be allocated
+            if not engine.learn(sections, x, cls, step.counts, step.figures, scratch):
+                step.clear()
+                step.refuse()
+                return self._diverge()
+            step.clear(self.memory.keep(x, cls, not step.counts[SKIPPED]))
+            for _ in range(self._state[3]):
+                slot = engine.choose(sections, cls)
+                if slot < 0:
+                    break
+                replayed = engine.recall(sections, slot, x)
+                if not engine.learn(
+                    sections, x, replayed, step.replay_counts, step.replay_figures, scratch
+                ):
+                    return self._diverge()
+                step.add_replay()
+            return step
+
+    def restore(self):
+        """Go back to the newest saved state, settings included; what was learned since is gone.
+
+        ValueError: it has no file, or another network is there by now; OSError; MemoryError: RAM
+        for a second copy is needed meanwhile. The network then stays as it is.
+        """
+        with self.guard:
+            self._restore()
 
     def normalise(self, x):
         """A raw sample in the units of the network: array('f'), reused by the next call."""
@@ -129,57 +177,94 @@ class Net:
 
     def class_of(self, label):
         """Class of a label; ValueError for an unknown one."""
-        cls = self._class.get(label)
+        cls = self._labels.find(label)
         if cls is None:
-            raise ValueError("label %r is unknown, the network has %s" % (label, self.labels))
+            raise ValueError("label %s is unknown, it has %s" % (shown(label), self.labels))
         return cls
+
+    def label_of(self, cls):
+        """Label of a class; ValueError where buffers that were written to name one that is not."""
+        if cls >= len(self.labels):
+            raise ValueError("class %d has no label: the sections were written to" % cls)
+        return self.labels[cls]
 
     def configure(self, **settings):
         """Set rule ("full", "static", "tinyprop", "tinyprop2" or "sampled"), learning_rate,
         replay (exemplars per lesson) and the rules' parameters (image.SETTINGS). ValueError, and
         nothing set, when one is unknown or out of range."""
-        for name in settings:
-            image.check_setting(name, settings[name])
-        for name in settings:
-            image.put_setting(self._state, name, settings[name])
+        with self.guard:
+            for name in settings:
+                image.check_setting(name, settings[name])
+            self._check()
+            for name in settings:
+                image.put_setting(self._state, name, settings[name])
 
     def setting(self, name):
         """Value of a setting of configure()."""
-        image.check_setting(name, image.setting(self._state, name))
-        return image.setting(self._state, name)
+        with self.guard:
+            self._check()
+            return image.setting(self._state, name)
 
     # ---- its size ----
 
     def grow(self, layer, units=1):
         """Put more units of a hidden layer to use, within the image's capacity."""
-        self._check_hidden(layer)
-        engine.grow(self.sections, layer, units)
-        self._count_dense_macs()
+        with self.guard:
+            self._check_hidden(layer)
+            engine.grow(self.sections, layer, units)
 
     def shrink(self, layer, units=1):
         """Take the least useful units of a hidden layer out of use; at least one stays."""
-        self._check_hidden(layer)
-        for _ in range(units):
-            unit = engine.least_useful(self.sections, layer)
-            engine.shrink(self.sections, layer, unit)
-        self._count_dense_macs()
+        with self.guard:
+            self._check()
+            self._check_hidden(layer)
+            active = image.active(self.sections[image.STRUCTURE], layer)
+            if not 0 <= units < active:
+                raise ValueError(
+                    "layer %d: cannot remove %d of %d units, at least one stays"
+                    % (layer, units, active)
+                )
+            for _ in range(units):
+                engine.shrink(self.sections, layer, engine.least_useful(self.sections, layer))
+
+    @property
+    def dense_forward_macs(self):
+        """Multiply-accumulates of a forward pass that leaves nothing out, at the present size."""
+        return self._dense_macs()[0]
+
+    @property
+    def dense_backward_macs(self):
+        """Those of such a backward pass: the weights' gradients and the gradients below."""
+        return self._dense_macs()[1]
+
+    # ---- its file ----
 
     def save(self, path=None):
         """Write the network: to `path`, or as a checkpoint beside the file it came from.
 
         The file that was loaded is never written: two checkpoints beside it are written in turn,
-        and load() takes the newest whole one, so that a power cut loses nothing older than the
-        save. To `path` it starts a lineage of its own, which save() then continues. OSError when
-        the file system refuses; the network then stays as it was. ValueError: it has no file yet.
+        and load() takes the newest whole one. OSError when the file system refuses.
         """
-        store.save(self, path)
-
-    @property
-    def image_bytes(self):
-        """Bytes of the image, in RAM and on flash."""
-        return image.get(self.sections[image.STRUCTURE], image.HEADER["file_bytes"])
+        with self.guard:
+            self._check()
+            store.save(self, path)
 
     # ---- inside ----
+
+    def _check(self):
+        """ValueError unless the sections are a network's."""
+        engine.scratch_bytes(self.sections)
+
+    def _classify(self, x):
+        """Label of a raw sample; leaves all probabilities in their buffer."""
+        self.normalise(x)
+        labels, probabilities = self.labels, self._probabilities
+        if not labels:
+            raise ValueError("nothing learned yet: learn() a sample first")
+        cls = engine.infer(self.sections, self._x, probabilities, self._scratch)
+        if self.memory.count:
+            cls = self.memory.vote(self._x, probabilities)
+        return labels[cls] if cls < len(labels) else self.label_of(cls)
 
     def _check_hidden(self, layer):
         if not 0 <= layer < self.layer_count - 1:
@@ -187,32 +272,65 @@ class Net:
                 "layer %s is no hidden layer, expected 0 to %d" % (layer, self.layer_count - 2)
             )
 
-    def _add_class(self, x, label):
-        """Make room for a new label, or leave everything as it is. Returns its class."""
-        if len(self.labels) == self.class_capacity:
+    def _add_class(self, label):
+        """Make room for a new label, and with the first of all settle the scale. Returns its class.
+
+        What may fail comes first or is taken back; what follows allocates nothing.
+        """
+        cls = len(self.labels)
+        if cls == self.class_capacity:
             raise ValueError(
-                "no room for label %r: all %d classes are in use" % (label, self.class_capacity)
+                "no room for label %s: all %d classes are in use" % (shown(label), cls)
             )
-        slot = self._labels.encode(label)
-        if self._unscaled:
-            self._fit_scale(x)
-        cls = self._labels.add(label, slot)
+        label, slot = self._labels.encode(label)
+        scale = self._scale_of_sample() if self._unscaled else 0
         try:
+            self._labels.add(label, slot)
             engine.grow(self.sections, self.layer_count - 1, 1)
-        except Exception:
-            self._labels.drop_last()
+        except BaseException:  # Ctrl-C too
+            self._labels.cut(cls)
             raise
-        self._count_dense_macs()
+        if scale:
+            image.set_scale(self.sections[image.STRUCTURE], scale)
+            engine.normalise(self.sections, self._x, self._x)
+            self._unscaled = False
         return cls
 
-    def _fit_scale(self, x):
-        """The first sample of all tells the units: its largest value becomes 1."""
-        image.set_scale(self.sections[image.STRUCTURE], max(abs(value) for value in self._x))
-        self._unscaled = False
-        self.normalise(x)
+    def _scale_of_sample(self):
+        """What makes the largest value of the present sample 1, unless all are as good as 0."""
+        largest = max([abs(value) for value in self._x])
+        return 1 / largest if largest > LEAST_VALUE else 1.0
 
-    def _count_dense_macs(self):
-        """What a step costs that leaves nothing out, at the size of now."""
+    def _diverge(self):
+        """Report a step that the engine has left out, and undo what led to it if asked to."""
+        self.step.totals[DIVERGED] = 1
+        if self.undo_divergence:
+            self._restore()
+        return self.step
+
+    def _restore(self):
+        if self.path is None:
+            raise ValueError("this network has no file to go back to: save(path) once")
+        saved, _ = store.load(self.path)
+        formats = ["%ds" % len(section) for section in saved]
+        same = formats == ["%ds" % len(section) for section in self.sections]
+        if not same or _lineage(saved) != _lineage(self.sections):
+            raise ValueError("%s does not hold this network (any more)" % self.path)
+        labels = _labels_of(saved)
+        # nothing below allocates, so nothing can stop it half way
+        for i in range(len(saved)):
+            if i != image.FROZEN:  # it never changes
+                pack_into(formats[i], self.sections[i], 0, saved[i])
+        labels.state = self._state
+        self._use(labels)
+        self.memory.recount()
+
+    def _use(self, labels):
+        self._labels, self.labels = labels, labels.names
+
+    def _dense_macs(self):
+        with self.guard:
+            self._check()
         structure = self.sections[image.STRUCTURE]
         inputs, forward, below = self.inputs, 0, 0
         for layer in range(self.layer_count):
@@ -220,5 +338,4 @@ class Net:
             forward += units * inputs
             below += units * inputs if layer else 0
             inputs = units
-        self.dense_forward_macs = forward
-        self.dense_backward_macs = forward + below
+        return forward, forward + below

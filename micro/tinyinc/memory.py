@@ -24,10 +24,22 @@ class Memory:
         self.slots_of = [0] * net.class_capacity
         self.capacity = self.count = 0
         if self._bytes:
-            self.capacity, self.count = unpack_from("<II", self._bytes, 0)
+            self.capacity = unpack_from("<I", self._bytes, 0)[0]
             self._classes_at, self._weights_at = unpack_from("<II", self._bytes, 28)
+            self.recount()
+
+    def recount(self):
+        """Count the slots anew, from the section itself. Allocates nothing."""
+        for cls in range(len(self.slots_of)):
+            self.slots_of[cls] = 0
+        if self._bytes:
+            self.count = self._bytes[4] | self._bytes[5] << 8
             for slot in range(self.count):
                 self.slots_of[self._class_of(slot)] += 1
+
+    def deinit(self):
+        """Give up the buffers, with the network."""
+        self._sections = self._bytes = self._q = ()
 
     def keep(self, x, cls, trained):
         """Keep a normalised sample of a class: as an exemplar while the class is below its share,
@@ -57,20 +69,23 @@ class Memory:
     def add(self, x, label, weight=1):
         """Store a raw sample as an exemplar of a known label, standing for `weight` samples (1 to
         16: the higher, the slower it follows new ones). ValueError when every slot is taken."""
-        if self.count == self.capacity:
-            raise ValueError("all %d slots of the memory are in use" % self.capacity)
-        if not 1 <= weight <= 16:
-            raise ValueError("weight is %s, expected 1 to 16" % weight)
-        slot, cls = self.count, self._net.class_of(label)
-        engine.quantise(self._sections, self._net.normalise(x), self._q)
-        self._store(slot, cls)
-        self._bytes[self._weights_at + 2 * slot] = weight
+        with self._net.guard:
+            if self.count == self.capacity:
+                raise ValueError("all %d slots of the memory are in use" % self.capacity)
+            if not 1 <= weight <= 16:
+                raise ValueError("weight is %s, expected 1 to 16" % weight)
+            slot, cls = self.count, self._net.class_of(label)
+            engine.quantise(self._sections, self._net.normalise(x), self._q)
+            self._store(slot, cls)
+            self._bytes[self._weights_at + 2 * slot] = weight
 
     def samples(self):
         """All exemplars in turn: (normalised array('f'), label)."""
         for slot in range(self.count):
             x = array("f", bytes(4 * self._net.inputs))
-            yield x, self._net.labels[engine.recall(self._sections, slot, x)]
+            with self._net.guard:
+                label = self._net.label_of(engine.recall(self._sections, slot, x))
+            yield x, label
 
     def _class_of(self, slot):
         at = self._classes_at + 2 * slot

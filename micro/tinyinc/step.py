@@ -5,6 +5,10 @@ from array import array
 # Fields of the engine's report (tinyinc.h)
 SKIPPED, PREDICTED, FORWARD, BACKWARD, K = 0, 1, 2, 3, 4
 LOSS, ERROR, PROBABILITY = 0, 1, 2
+NO_CLASS = 0xFFFFFFFF
+# Fields of what the lesson as a whole came to
+REPLAYED, REPLAY_FORWARD, REPLAY_BACKWARD, SEARCH, DIVERGED = 0, 1, 2, 3, 4
+INFINITY = float("inf")
 
 
 class Step:
@@ -15,6 +19,9 @@ class Step:
     update), k (units trained per layer). Of the whole lesson, the replayed samples included:
     forward_macs, backward_macs, search_macs (nearest exemplar), macs (all of them), replayed
     (samples), and ratio, its backward MACs over those of one dense backward pass.
+
+    diverged: a step of the lesson would have made weights infinite, and was left out with all that
+    should have followed. When it was the sample's own: loss and error infinite, predicted None.
     """
 
     def __init__(self, net):
@@ -24,18 +31,28 @@ class Step:
         self.figures = array("f", bytes(12))
         self.replay_counts = array("I", bytes(4 * (K + layers)))
         self.replay_figures = array("f", bytes(12))
-        self.clear()
+        # a list: MicroPython takes long to set attributes where a class has properties
+        self.totals = [0] * 5
 
-    def clear(self):
-        """Forget the replay of the lesson before."""
-        self.replayed = self.replay_forward = self.replay_backward = self.search_macs = 0
+    def clear(self, search_macs=0):
+        """Begin the totals of a lesson."""
+        totals = self.totals
+        totals[REPLAYED] = totals[REPLAY_FORWARD] = totals[REPLAY_BACKWARD] = totals[DIVERGED] = 0
+        totals[SEARCH] = search_macs
+
+    def refuse(self):
+        """The engine has left the sample's own step out: what it reported is of another one."""
+        for i in range(len(self.counts)):
+            self.counts[i] = 0
+        self.counts[SKIPPED], self.counts[PREDICTED] = 1, NO_CLASS
+        self.figures[LOSS] = self.figures[ERROR] = INFINITY
 
     def add_replay(self):
         """Count the step that the engine has just reported in replay_counts."""
-        counts = self.replay_counts
-        self.replayed += 1
-        self.replay_forward += counts[FORWARD]
-        self.replay_backward += counts[BACKWARD]
+        totals, counts = self.totals, self.replay_counts
+        totals[REPLAYED] += 1
+        totals[REPLAY_FORWARD] += counts[FORWARD]
+        totals[REPLAY_BACKWARD] += counts[BACKWARD]
 
     @property
     def loss(self):
@@ -51,7 +68,8 @@ class Step:
 
     @property
     def predicted(self):
-        return self._net.labels[self.counts[PREDICTED]]
+        cls = self.counts[PREDICTED]
+        return self._net.labels[cls] if cls < len(self._net.labels) else None
 
     @property
     def k(self):
@@ -59,15 +77,27 @@ class Step:
 
     @property
     def forward_macs(self):
-        return self.counts[FORWARD] + self.replay_forward
+        return self.counts[FORWARD] + self.totals[REPLAY_FORWARD]
 
     @property
     def backward_macs(self):
-        return self.counts[BACKWARD] + self.replay_backward
+        return self.counts[BACKWARD] + self.totals[REPLAY_BACKWARD]
+
+    @property
+    def search_macs(self):
+        return self.totals[SEARCH]
 
     @property
     def macs(self):
         return self.forward_macs + self.backward_macs + self.search_macs
+
+    @property
+    def replayed(self):
+        return self.totals[REPLAYED]
+
+    @property
+    def diverged(self):
+        return self.totals[DIVERGED] == 1
 
     @property
     def ratio(self):
@@ -78,16 +108,13 @@ class Step:
         other = Step(self._net)
         other.counts[:] = self.counts
         other.figures[:] = self.figures
-        other.replayed = self.replayed
-        other.replay_forward = self.replay_forward
-        other.replay_backward = self.replay_backward
-        other.search_macs = self.search_macs
+        other.totals[:] = self.totals
         return other
 
     def __repr__(self):
         return "<step: loss %.3f, %s, %d MACs, backward ratio %.3f>" % (
             self.loss,
-            "skipped" if self.skipped else "trained",
+            "diverged" if self.diverged else "skipped" if self.skipped else "trained",
             self.macs,
             self.ratio,
         )

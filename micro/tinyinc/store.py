@@ -176,8 +176,9 @@ def _check_extension(data, index, crc):
 
 def _create(path, write):
     """A new file; nothing is left of one that could not be written."""
+    file = open(path, "wb")  # outside: where memory is full, MicroPython has but one exception
     try:
-        with open(path, "wb") as file:
+        with file:
             write(file)
     except BaseException:
         try:

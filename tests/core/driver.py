@@ -48,7 +48,9 @@ class Driver:
     def learn(self, x, target):
         counts = array("I", [0] * (4 + len(self.image.layers)))
         figures = floats(np.zeros(3))
-        self.engine.learn(self.image.net, floats(x), target, counts, figures, self.scratch)
+        net = self.image.net
+        if not self.engine.learn(net, floats(x), target, counts, figures, self.scratch):
+            return None  # the step diverged
         return Report(*counts[:4], list(counts[4:]), *figures)
 
     def recall(self, slot):

@@ -155,12 +155,12 @@ def test_a_logit_that_is_not_finite_changes_nothing(engine, bias):
     image = images.build((3, 4, 3), rule=images.RULES.index("sampled"))
     image.bias(1)[1] = bias
     driver, before = Driver(engine, image), image.contents()
-    for call in lambda: driver.infer([1, 2, 3]), lambda: driver.learn([1, 2, 3], 0):
-        with pytest.raises(ValueError, match="finite|diverge"):
-            call()
+    with pytest.raises(ValueError, match="diverged: layer 1"):
+        driver.infer([1, 2, 3])
+    assert driver.learn([1, 2, 3], 0) is None
     assert image.contents() == before
     image.bias(1)[1] = 0
-    driver.learn([1, 2, 3], 0)  # the scratch is free again
+    assert driver.learn([1, 2, 3], 0)  # the scratch is free again
 
 
 @pytest.mark.parametrize("scale", [1e16, 1e19, 1e30, 1e38])
@@ -170,9 +170,9 @@ def test_activations_that_would_make_weights_infinite(engine, scale):
     for index, size in enumerate([scale, scale, 1e-38]):
         image.weights(index)[:] = size
     driver, before = Driver(engine, image), image.contents()
-    for call in lambda: driver.infer([1, 2, 3]), lambda: driver.learn([1, 2, 3], 0):
-        with pytest.raises(ValueError, match="diverged: layer [01]"):
-            call()
+    with pytest.raises(ValueError, match="diverged: layer [01]"):
+        driver.infer([1, 2, 3])
+    assert driver.learn([1, 2, 3], 0) is None
     assert image.contents() == before
 
 

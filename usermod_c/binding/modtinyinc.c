@@ -81,7 +81,8 @@ static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
     return buffer;
 }
 
-/* Argument n as an index or a count: negative stands for none. */
+/* An index or a count: negative stands for none. Taken before any buffer, since an object's own
+ * __int__() may do anything, such as changing the size of a buffer. */
 static uint32_t get_index(mp_obj_t object) {
     const mp_int_t value = mp_obj_get_int(object);
     return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t)value;
@@ -113,9 +114,9 @@ static mp_obj_t seal(mp_obj_t sections) {
 static MP_DEFINE_CONST_FUN_OBJ_1(seal_obj, seal);
 
 static mp_obj_t crc32(size_t n_args, const mp_obj_t *args) {
+    const uint32_t start = n_args > 1 ? (uint32_t)mp_obj_get_int_truncated(args[1]) : 0;
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(args[0], &buffer, MP_BUFFER_READ);
-    const uint32_t start = n_args > 1 ? (uint32_t)mp_obj_get_int_truncated(args[1]) : 0;
     return mp_obj_new_int_from_uint(tinc_crc32(start, buffer.buf, buffer.len));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(crc32_obj, 1, 2, crc32);
@@ -157,17 +158,22 @@ static mp_obj_t infer(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(infer_obj, 4, 4, infer);
 
-/* learn(net, x, target, counts, figures, scratch) */
+/* learn(net, x, target, counts, figures, scratch) -> False when the step diverged */
 static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
+    const uint32_t target = get_index(args[2]);
     open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
     const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
     uint32_t *counts = get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
     float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[5], 6);
-    check(&net, tinc_learn(&net, x, get_index(args[2]), counts, figures, scratch.buf, scratch.len));
-    return mp_const_none;
+    const int result = tinc_learn(&net, x, target, counts, figures, scratch.buf, scratch.len);
+    if (result == TINC_E_DIVERGED) {
+        return mp_const_false;
+    }
+    check(&net, result);
+    return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(learn_obj, 6, 6, learn);
 
@@ -191,9 +197,11 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(matmul_obj, 6, 6, matmul);
 
 /* topk(values, k, indices) -> how many were selected */
 static mp_obj_t topk(mp_obj_t values_in, mp_obj_t k_in, mp_obj_t indices_in) {
-    const float *values = get_array(values_in, 1, 'f', 1, MP_BUFFER_READ);
-    const size_t n = (size_t)mp_obj_get_int(mp_obj_len(values_in));
     const uint32_t k = get_index(k_in);
+    const float *values = get_array(values_in, 1, 'f', 1, MP_BUFFER_READ);
+    mp_buffer_info_t buffer;
+    mp_get_buffer_raise(values_in, &buffer, MP_BUFFER_READ); /* its len() may be the user's own */
+    const size_t n = buffer.len / sizeof *values;
     if (k < 1 || k > n || n > TINC_MAX_UNITS) {
         raise(TINC_E_ARGUMENT, 2, k, (uint32_t)n);
     }
@@ -207,24 +215,27 @@ static MP_DEFINE_CONST_FUN_OBJ_3(topk_obj, topk);
 
 static mp_obj_t grow(mp_obj_t sections, mp_obj_t layer, mp_obj_t units) {
     tinc_net net;
+    const uint32_t l = get_index(layer), n = get_index(units);
     open_net(sections, WRITES_ALL, &net);
-    check(&net, tinc_grow(&net, get_index(layer), get_index(units)));
+    check(&net, tinc_grow(&net, l, n));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(grow_obj, grow);
 
 static mp_obj_t shrink(mp_obj_t sections, mp_obj_t layer, mp_obj_t unit) {
     tinc_net net;
+    const uint32_t l = get_index(layer), n = get_index(unit);
     open_net(sections, WRITES_ALL, &net);
-    check(&net, tinc_shrink(&net, get_index(layer), get_index(unit)));
+    check(&net, tinc_shrink(&net, l, n));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(shrink_obj, shrink);
 
 static mp_obj_t least_useful(mp_obj_t sections, mp_obj_t layer) {
     tinc_net net;
+    const uint32_t l = get_index(layer);
     open_net(sections, 0, &net);
-    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_least_useful(&net, get_index(layer))));
+    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_least_useful(&net, l)));
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(least_useful_obj, least_useful);
 
@@ -236,16 +247,18 @@ static mp_obj_t slot_or_none(int slot) {
 /* choose(net, excluded=-1) -> slot */
 static mp_obj_t choose(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
+    const uint32_t excluded = n_args > 1 ? get_index(args[1]) : TINC_NONE;
     open_net(args[0], WRITES(TINC_STATE), &net);
-    return slot_or_none(tinc_choose(&net, n_args > 1 ? get_index(args[1]) : TINC_NONE));
+    return slot_or_none(tinc_choose(&net, excluded));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(choose_obj, 1, 2, choose);
 
 static mp_obj_t recall(mp_obj_t sections, mp_obj_t slot, mp_obj_t x) {
     tinc_net net;
+    const uint32_t s = get_index(slot);
     open_net(sections, 0, &net);
     float *values = get_array(x, 3, 'f', net.inputs, MP_BUFFER_RW);
-    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_recall(&net, get_index(slot), values)));
+    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_recall(&net, s, values)));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
 
@@ -262,9 +275,10 @@ static MP_DEFINE_CONST_FUN_OBJ_3(quantise_obj, quantise);
 static mp_obj_t remember(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
+    const uint32_t slot = get_index(args[1]), cls = get_index(args[3]);
     open_net(args[0], WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
     const uint8_t *q = get_array(args[2], 3, 'B', net.inputs, MP_BUFFER_READ);
-    check(&net, tinc_remember(&net, get_index(args[1]), q, get_index(args[3])));
+    check(&net, tinc_remember(&net, slot, q, cls));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(remember_obj, 4, 4, remember);
@@ -273,18 +287,20 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(remember_obj, 4, 4, remember);
 static mp_obj_t nearest(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
+    const uint32_t cls = get_index(args[2]);
     open_net(args[0], 0, &net);
     const uint8_t *q = get_array(args[1], 2, 'B', net.inputs, MP_BUFFER_READ);
     uint32_t *distance = get_array(args[3], 4, 'I', 1, MP_BUFFER_RW);
-    return slot_or_none(tinc_nearest(&net, q, get_index(args[2]), distance));
+    return slot_or_none(tinc_nearest(&net, q, cls, distance));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(nearest_obj, 4, 4, nearest);
 
 static mp_obj_t move(mp_obj_t sections, mp_obj_t slot, mp_obj_t q) {
     tinc_net net;
+    const uint32_t s = get_index(slot);
     open_net(sections, WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
     const uint8_t *sample = get_array(q, 3, 'B', net.inputs, MP_BUFFER_READ);
-    check(&net, tinc_move(&net, get_index(slot), sample));
+    check(&net, tinc_move(&net, s, sample));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(move_obj, move);

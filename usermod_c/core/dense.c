@@ -1,114 +1,40 @@
-/* Kernels on dense layers: products of a matrix with a vector, and rank-1 updates, in float32.
- *
- * Sums run in eight lanes that are added at the end, on every machine: compilers turn the lanes
- * into vector instructions, and the results do not depend on whether they did. */
+/* Kernels on dense layers: products of a matrix with a vector, and rank-1 updates, in float32. */
 #include "internal.h"
+#include "lanes.h"
 
-#define LANES 8
-
-static inline float add_lanes(const float lane[LANES]) {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+/* Bits of the least magnitude that counts. Magnitudes order as their bits do, and comparing
+ * integers is quick where floats are emulated. */
+static uint32_t least_bits(float least) {
+    return least > 0.0f ? tinc_float_bits(least) : 1u;
 }
 
-static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
-    float lane[LANES] = {0}, rest = 0.0f;
-    const uint32_t whole = n - n % LANES;
-    for (uint32_t i = 0; i < whole; i += LANES) {
-        for (uint32_t l = 0; l < LANES; l++) {
-            lane[l] += a[i + l] * b[i + l];
-        }
-    }
-    for (uint32_t i = whole; i < n; i++) {
-        rest += a[i] * b[i];
-    }
-    return add_lanes(lane) + rest;
-}
-
-#if defined(__SSE2__) && !defined(TINYINC_PLAIN)
-
-/* dot() of four rows at once, in the vector types of GCC and Clang: x is read once for all, and the
- * four sums do not wait for one another. Same lanes, same results. */
-#if defined(__AVX__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-#define LOAD(from) (*(const vector *)(const void *)(from))
-
-static uint32_t dot_fours(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
-                          uint32_t stride) {
-    const uint32_t whole = n - n % LANES;
-    uint32_t row = 0;
-    for (; row + 4 <= rows; row += 4, w += 4 * (size_t)stride) {
-        vector lane[4][LANES / WIDTH] = {{{0}}};
-        for (uint32_t i = 0; i < whole; i += LANES) {
-            for (uint32_t v = 0; v < LANES / WIDTH; v++) {
-                const vector values = LOAD(x + i + v * WIDTH);
-                for (uint32_t r = 0; r < 4; r++) {
-                    lane[r][v] += LOAD(w + r * (size_t)stride + i + v * WIDTH) * values;
-                }
-            }
-        }
-        for (uint32_t r = 0; r < 4; r++) {
-            float rest = 0.0f;
-            for (uint32_t i = whole; i < n; i++) {
-                rest += w[r * (size_t)stride + i] * x[i];
-            }
-            out[row + r] = add_lanes((const float *)lane[r]) + rest;
-        }
-    }
-    return row;
-}
-
-#else
-
-static uint32_t dot_fours(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
-                          uint32_t stride) {
-    (void)out, (void)w, (void)x, (void)rows, (void)n, (void)stride;
-    return 0; /* rows done: none, dot() takes them one by one */
-}
-
-#endif
-
-static float dot_listed(const float *a, const float *b, const uint16_t *list, uint32_t n) {
-    float lane[4] = {0}, rest = 0.0f;
-    const uint32_t whole = n - n % 4;
-    for (uint32_t i = 0; i < whole; i += 4) {
-        for (uint32_t l = 0; l < 4; l++) {
-            lane[l] += a[list[i + l]] * b[list[i + l]];
-        }
-    }
-    for (uint32_t i = whole; i < n; i++) {
-        rest += a[list[i]] * b[list[i]];
-    }
-    return (lane[0] + lane[2]) + (lane[1] + lane[3]) + rest;
+static uint32_t magnitude_bits(float x) {
+    return tinc_float_bits(x) & 0x7FFFFFFFu;
 }
 
 uint32_t tinc_count_inputs(const float *x, uint32_t n, float least) {
+    const uint32_t bits = least_bits(least);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const float size = x[i] < 0.0f ? -x[i] : x[i];
-        count += (uint32_t)((size >= least) & (size > 0.0f));
+        count += magnitude_bits(x[i]) >= bits;
     }
     return count;
 }
 
 uint32_t tinc_list_inputs(const float *x, uint32_t n, float least, uint16_t *list) {
+    const uint32_t bits = least_bits(least);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const float size = x[i] < 0.0f ? -x[i] : x[i];
         list[count] = (uint16_t)i; /* overwritten unless it counts: no branch to mispredict */
-        count += (uint32_t)((size >= least) & (size > 0.0f));
+        count += magnitude_bits(x[i]) >= bits;
     }
     return count;
 }
 
 float tinc_largest(const float *x, uint32_t n) {
     uint32_t largest = 0;
-    for (uint32_t i = 0; i < n; i++) { /* magnitudes order as their bits do */
-        const uint32_t bits = tinc_float_bits(x[i]) & 0x7FFFFFFFu;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t bits = magnitude_bits(x[i]);
         largest = bits > largest ? bits : largest;
     }
     return tinc_bits_float(largest);
@@ -124,17 +50,37 @@ void tinc_dense(float *out, const float *w, const float *bias, const float *x, u
     }
 }
 
+/* Four rows at once where there are: an index is looked up once for all of them. */
 void tinc_dense_listed(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
                        const uint16_t *list, uint32_t listed, uint32_t stride) {
-    for (uint32_t row = 0; row < rows; row++) {
-        out[row] = dot_listed(w + (size_t)row * stride, x, list, listed) + bias[row];
+    uint32_t row = 0;
+    for (; row + 4 <= rows; row += 4, w += 4 * (size_t)stride) {
+        const float *w1 = w + stride, *w2 = w1 + stride, *w3 = w2 + stride;
+        float sum = 0.0f, sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+        for (uint32_t i = 0; i < listed; i++) {
+            const uint32_t at = list[i];
+            const float value = x[at];
+            sum += w[at] * value;
+            sum1 += w1[at] * value;
+            sum2 += w2[at] * value;
+            sum3 += w3[at] * value;
+        }
+        out[row] = sum + bias[row];
+        out[row + 1] = sum1 + bias[row + 1];
+        out[row + 2] = sum2 + bias[row + 2];
+        out[row + 3] = sum3 + bias[row + 3];
+    }
+    for (; row < rows; row++, w += stride) {
+        float sum = 0.0f;
+        for (uint32_t i = 0; i < listed; i++) {
+            sum += w[list[i]] * x[list[i]];
+        }
+        out[row] = sum + bias[row];
     }
 }
 
 void tinc_axpy(float *restrict y, float a, const float *restrict x, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] += a * x[i];
-    }
+    axpy(y, a, x, n);
 }
 
 void tinc_axpy_listed(float *y, float a, const float *x, const uint16_t *list, uint32_t listed) {
@@ -151,7 +97,7 @@ void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t
             sums[column] = 0.0f;
         }
         for (size_t i = 0; i < inner; i++) {
-            tinc_axpy(sums, a[row * inner + i], b + i * columns, (uint32_t)columns);
+            axpy(sums, a[row * inner + i], b + i * columns, (uint32_t)columns);
         }
     }
 }

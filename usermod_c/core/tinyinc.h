@@ -273,8 +273,9 @@ int tinc_infer(tinc_net *net, const float *x, float *probabilities, void *scratc
                size_t scratch_bytes);
 
 /* One step of SGD on the sample under the state's rule. Updates trained tensors, y_max, generator
- * and counters; a diverging step (a layer gives NaN or a value beyond 1e30) is refused, so that
- * weights stay finite. counts[4 + layers], figures[TINC_STEP_FIGURES]. */
+ * and counters; a diverging step (a layer gives NaN or a value beyond 1e30) is refused with
+ * TINC_E_DIVERGED, so that weights stay finite: bindings return false for it, since it is no fault
+ * of the caller's. counts[4 + layers], figures[TINC_STEP_FIGURES]. */
 int tinc_learn(tinc_net *net, const float *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes);
 

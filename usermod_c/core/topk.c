@@ -38,7 +38,7 @@ size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices) {
         indices[kept] = (uint16_t)i;
         kept += magnitude(values, i) != 0;
     }
-    if (kept < k) {
+    if (i == n) {
         return kept; /* no more than k are not zero: all of them, in order */
     }
     for (size_t root = k / 2u; root-- > 0;) {

@@ -75,5 +75,10 @@ TEXTS = {
 }
 
 
+class Diverged(ValueError):
+    """A layer gives NaN or values that no weight could bear."""
+
+
 def fail(code, where=0, found=0, expected=0):
-    raise ValueError(TEXTS[code].format(where=where, found=found, expected=expected))
+    error = Diverged if code == DIVERGED else ValueError
+    raise error(TEXTS[code].format(where=where, found=found, expected=expected))

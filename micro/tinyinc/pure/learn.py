@@ -4,7 +4,7 @@ from array import array
 
 from . import faults, layout
 from .buffers import need_array, number
-from .faults import fail
+from .faults import Diverged, fail
 from .forward import Busy, argmax, forward, largest, mac_inputs, softmax
 from .image import open_net
 from .layout import STATE, TRAINED, single
@@ -20,7 +20,8 @@ LARGEST_DELTA = 1000.0
 
 
 def learn(sections, x, target, counts, figures, scratch):
-    """One step of SGD on the normalised sample x of class `target`, under the network's rule."""
+    """One step of SGD on the normalised sample x of class `target`, under the network's rule.
+    False, and nothing has changed, when the step diverged."""
     net = open_net(sections)
     classes = net.last.active
     need_writable(net, TRAINED, STATE)
@@ -30,8 +31,12 @@ def learn(sections, x, target, counts, figures, scratch):
     if number(target) >= classes:
         fail(faults.CLASS, 0, number(target), classes)
     with Busy(net, scratch):
-        outputs, macs = forward(net, x)
+        try:
+            outputs, macs = forward(net, x)
+        except Diverged:
+            return False
         _step(net, outputs, macs, target, counts, figures)
+    return True
 
 
 def _step(net, outputs, macs, target, counts, figures):
