@@ -4,6 +4,11 @@
 PYTHON ?= python3
 DATA ?= digits
 SECONDS ?= 600
+ARCH ?= x64
+ARCHS := x64 armv7m armv7emsp armv7emdp rv32imc xtensawin
+QEMU_BOARDS := MPS2_AN385 MPS2_AN386 MPS2_AN500 VIRT_RV32
+# MPY_RELEASE chooses another release of MicroPython than the usual one.
+STOCK := $(CURDIR)/build/unix-stock$(addprefix -,$(MPY_RELEASE))
 VENV := build/venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,7 +17,8 @@ SANITIZED := build/sanitize/.ready
 TORCH ?= torch==2.13.0+cpu
 
 CORE := $(wildcard usermod_c/core/*.[ch])
-C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] tests/faults/fuzz/*.c boards/emulators/*.[ch])
+C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] usermod_c/natmod/*.c tests/faults/fuzz/*.c \
+    boards/emulators/*.[ch] boards/qemu/*.c)
 PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
 
 ifneq ($(words $(CURDIR)),1)
@@ -28,7 +34,8 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-engine bench-report lint format unix sanitize test-faults fuzz clean
+.PHONY: setup demo test bench bench-engine bench-report lint format unix sanitize test-faults long-run fuzz \
+    unix-stock natmod natmod-all qemu test-boards clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -64,6 +71,27 @@ unix: ## Build MicroPython's unix port with the engine: build/unix/micropython
 	@tree=$$($(PYTHON) boards/micropython.py) && \
 	    $(MAKE) --no-print-directory -C boards/unix MPY_DIR=$$tree
 
+unix-stock: ## Build the same without the engine, for the native module: build/unix-stock
+	@tree=$$($(PYTHON) boards/micropython.py) && \
+	    $(MAKE) --no-print-directory -C boards/unix MPY_DIR=$$tree BUILD=$(STOCK) USER_C_MODULES=
+
+natmod: $(READY) ## Build the engine for stock firmware: build/natmod/_tinyinc-ARCH.mpy (ARCH=x64)
+	@tree=$$($(PYTHON) boards/micropython.py) && \
+	    $(MAKE) --no-print-directory -C usermod_c/natmod MPY_DIR=$$tree ARCH=$(ARCH) \
+	    PYTHON=$(CURDIR)/$(BIN)/python
+
+natmod-all: $(READY) ## Build it for all architectures
+	@status=0; for arch in $(ARCHS); do \
+	    $(MAKE) --no-print-directory natmod ARCH=$$arch || status=2; done; exit $$status
+
+qemu: ## Build MicroPython for emulated boards: build/qemu
+	@tree=$$($(PYTHON) boards/micropython.py) && for board in $(QEMU_BOARDS); do \
+	    $(MAKE) --no-print-directory -C boards/qemu MPY_DIR=$$tree BOARD=$$board || exit 2; done
+
+test-boards: setup natmod qemu ## Test native modules on emulated boards and on MicroPython 1.26
+	@MPY_RELEASE=1.26 $(MAKE) --no-print-directory unix-stock
+	$(BIN)/python -m pytest tests/boards/test_natmod.py
+
 # Python's own allocator would hide writes just outside a buffer.
 sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and UndefinedBehaviorSanitizer
 	LD_PRELOAD='$(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)' \
@@ -72,6 +100,10 @@ sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and Undefine
 
 test-faults: setup ## Test only what happens when things go wrong (part of `make test`)
 	$(BIN)/python -m pytest tests/faults
+
+long-run: setup ## Learn a million samples, three times; out of memory with the pure engine, too
+	LONG_RUN_STEPS=1000000 MEMORY_FAULTS=all $(BIN)/python -m pytest \
+	    tests/faults/test_long_runs.py tests/faults/test_memory_faults.py
 
 fuzz: $(READY) ## Fuzz the core with hostile images (SECONDS=600)
 	$(BIN)/python tests/faults/fuzz/fuzz.py $(SECONDS)
@@ -94,7 +126,7 @@ $(READY): $(PACKAGE) $(CORE)
 	@test -e $@ || echo 'Setting up Python packages in $(VENV) (about a minute) ...'
 	@test -e $@ || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -qq 'setuptools>=77' 'cffi>=1.16'
-	@TINYINC_CFLAGS=-march=native $(BIN)/pip install -qq --no-build-isolation -e './host_tools[test]'
+	@TINYINC_CFLAGS=-march=native $(BIN)/pip install -qq --no-build-isolation -e './host_tools[natmod,test]'
 	@echo $(CURDIR) > $@
 
 $(SANITIZED): $(READY) $(CORE)

@@ -22,17 +22,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Git tag, the Debian suite that has it, and the folder below build/.
+# Git tag and its commit, which names the content by its hash (none: not by git); the Debian suite
+# that has it; the folder below build/.
 RELEASES = {
-    "1.25": ("v1.25.0", "trixie", "micropython"),
-    "1.26": ("v1.26.1", "forky", "micropython-1.26"),
+    "1.25": ("v1.25.0", "f498a16c7db6d4b2de200b3e0856528dfe0613c3", "trixie", "micropython"),
+    "1.26": ("v1.26.1", "", "forky", "micropython-1.26"),
 }
 RELEASE = os.environ.get("MPY_RELEASE") or "1.25"
-TAG, DEBIAN_SUITE, FOLDER = RELEASES.get(RELEASE, RELEASES["1.25"])
+TAG, COMMIT, DEBIAN_SUITE, FOLDER = RELEASES.get(RELEASE, RELEASES["1.25"])
 TREE = ROOT / "build" / FOLDER
 WORK = TREE.with_name(f"{FOLDER}.part")
 
-COMMIT = "f498a16c7db6d4b2de200b3e0856528dfe0613c3"  # of that tag; it names the content by its hash
 GIT_URL = "https://github.com/micropython/micropython"
 APT = Path("/etc/apt")
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -97,6 +97,8 @@ def run(command: list[str], seconds: float, **environment: str) -> str:
 
 def clone(tree: Path) -> None:
     """Fetch the pinned release with git. A tag can be moved: what came has to be the commit."""
+    if not COMMIT:
+        raise NoTree(f"the commit of {TAG} is not known")
     git = ["git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=10"]
     quiet = {"GIT_TERMINAL_PROMPT": "0"}
     # A short question first: git's own limits do not cover the time it takes to connect.

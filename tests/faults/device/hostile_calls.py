@@ -149,7 +149,7 @@ def test_learning_from_what_is_evaluated():
         other.learn(x, label)
     assert accuracy == right / len(pairs)
     assert state_of(net)[0][1:] == state_of(other)[0][1:]
-    for x, label in net.memory.samples():
+    for _, label in net.memory.samples():
         net.learn(source.sample("up"), label)
 
 
@@ -289,7 +289,7 @@ def test_overwritten_bytes():
                 for call in (
                     lambda: net.predict(x),
                     lambda: net.learn(x, "up"),
-                    lambda: net.learn(x, "new %d" % (at % 10)),
+                    lambda: net.learn(x, "new"),
                     lambda: net.setting("rule"),
                     lambda: net.shrink(0),
                     lambda: net.grow(0),
@@ -399,8 +399,9 @@ def test_lengths_that_lie():
             return 60000
 
     net = network()
-    for call in (net.predict, lambda x: net.learn(x, "up")):
-        attempt(lambda: call(Long("f", [1, 2, 3])))
+    x = Long("f", [1, 2, 3])
+    attempt(lambda: net.predict(x))
+    attempt(lambda: net.learn(x, "up"))
     if C_ENGINE:
         indices = array("H", bytes(2 * 60000))
         attempt(lambda: engine.topk(Long("f", [1, 2, 3]), 50000, indices))
