@@ -126,7 +126,8 @@ $(READY): $(PACKAGE) $(CORE)
 	@test -e $@ || echo 'Setting up Python packages in $(VENV) (about a minute) ...'
 	@test -e $@ || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -qq 'setuptools>=77' 'cffi>=1.16'
-	@TINYINC_CFLAGS=-march=native $(BIN)/pip install -qq --no-build-isolation -e './host_tools[natmod,test]'
+	@TINYINC_CFLAGS=-march=native $(BIN)/pip install -qq --no-build-isolation \
+	    -e './host_tools[natmod,test]'
 	@echo $(CURDIR) > $@
 
 $(SANITIZED): $(READY) $(CORE)

@@ -52,6 +52,12 @@ def test_given_tree(tmp_path):
     assert result.stderr == f"MicroPython 1.25.7 from MPY_DIR: {tree}\n"
 
 
+def test_unknown_release():
+    result = run(MPY_DIR="", MPY_RELEASE="1.2")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "MPY_RELEASE is 1.2, expected one of 1.25, 1.26" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("minor", "reason"), [(None, "not a MicroPython source tree"), (23, "1.23.7, expected 1.24")]
 )

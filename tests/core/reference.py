@@ -259,6 +259,9 @@ def choose(image, excluded=-1):
         return -1
     cls = min(present, key=lambda c: (image.class_states["replayed"][c], c))
     image.class_states["replayed"][cls] += 1
+    if 0 <= excluded < image.classes:
+        lags = image.class_states["replayed"]
+        lags[excluded] = max(lags[excluded], lags[cls])
     slots = [slot for slot, c in enumerate(used) if c == cls]
     return slots[Generator(image).integer() % len(slots)]
 

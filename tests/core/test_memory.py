@@ -51,6 +51,17 @@ def test_choose_balances_classes(engine):
     assert [chosen.count(c) for c in range(4)] == [10, 10, 0, 10]
 
 
+def test_the_class_left_out_does_not_lag_behind(engine):
+    """First only class 2 comes in, then only class 0: neither is all that is replayed later."""
+    image = memory_image(used=12)
+    image.class_states["replayed"] = 0
+    image.slot_classes[:] = [0, 1, 2, 3] * 3
+    for _ in range(60):
+        engine.choose(image.net, 2)
+    chosen = [int(image.slot_classes[engine.choose(image.net, 0)]) for _ in range(30)]
+    assert sorted(chosen.count(c) for c in (1, 2, 3)) == [10, 10, 10]
+
+
 def test_choose_saturates(engine):
     image = memory_image(used=12)
     image.class_states["replayed"] = 2**32 - 1

@@ -47,6 +47,11 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
         return TINC_E_SLOT;
     }
     states[best].replayed = tinc_count_up(states[best].replayed);
+    /* Who is left out because its samples come in anyway must not lag behind, or it would be all
+     * that is replayed afterwards. */
+    if (excluded < classes && states[excluded].replayed < states[best].replayed) {
+        states[excluded].replayed = states[best].replayed;
+    }
     uint32_t nth = (tinc_next(net->state) >> 8) % slots;
     for (uint32_t slot = 0;; slot++) {
         if (class_of(net, slot) == best && nth-- == 0) {

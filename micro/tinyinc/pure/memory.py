@@ -26,7 +26,11 @@ def choose(sections, excluded=-1):
         return -1
     cls = min(present, key=lambda cls: (net.class_state(cls)[1], cls))
     seen, replayed = net.class_state(cls)
-    net.set_class_state(cls, seen, count_up(replayed))
+    replayed = count_up(replayed)
+    net.set_class_state(cls, seen, replayed)
+    if 0 <= excluded < net.last.active:  # its samples come in anyway: it must not lag behind
+        seen, its_own = net.class_state(excluded)
+        net.set_class_state(excluded, seen, max(its_own, replayed))
     slots = [slot for slot, its_class in enumerate(classes) if its_class == cls]
     return slots[(net.next() >> 8) % len(slots)]
 
