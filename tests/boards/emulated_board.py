@@ -9,11 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60  # that a script may be silent
-CHUNK = 512
+CHUNK = 512  # small, to leave the heap in one piece
 
 # The qemu port has no file system: a read-only one over a dict of buffers.
 FILE_SYSTEM = """
-import binascii, io, sys, vfs
+import binascii, gc, io, sys, vfs
 files = {}
 class FileSystem:
     def mount(self, readonly, mkfs):
@@ -58,14 +58,21 @@ class Board:
             stderr=subprocess.STDOUT,
             bufsize=0,
         )
-        self.emulator.stdin.write(b"\r\x03\x01")
-        self.read_until(lambda said: said.endswith(b"raw REPL; CTRL-B to exit\r\n>"))
-        self.run(FILE_SYSTEM)
+        try:
+            self.emulator.stdin.write(b"\r\x03\x01")
+            self.read_until(lambda said: said.endswith(b"raw REPL; CTRL-B to exit\r\n>"))
+            self.run(FILE_SYSTEM)
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.emulator.kill()
         self.emulator.communicate()
 
@@ -96,3 +103,4 @@ class Board:
         for at in range(0, len(content), CHUNK):
             part = base64.b64encode(content[at : at + CHUNK])
             self.run(f"file[{at}:{at + CHUNK}] = binascii.a2b_base64({part})")
+        self.run("gc.collect()")

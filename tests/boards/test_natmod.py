@@ -2,6 +2,7 @@
 what the user module does. What takes long to build is built by `make test-boards`, and tested where
 it is there."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -80,16 +81,17 @@ def module():
     return folder
 
 
+@contextlib.contextmanager
 def board_with(name, module):
     """An emulated board that has the native module, and what the trajectory needs."""
     if not shutil.which(emulated_board.COMMANDS[name].split()[0]):
         pytest.skip(f"no emulator for {name}")
     if not emulated_board.firmware(name).exists():
         pytest.skip(f"no firmware for {name}: `make test-boards` builds it")
-    board = emulated_board.Board(name)
-    for path in module / "_tinyinc.mpy", CORE_TESTS / "trajectory.py", VECTORS / "golden.tinc":
-        board.put(path.name, path.read_bytes())
-    return board
+    with emulated_board.Board(name) as board:
+        for path in module / "_tinyinc.mpy", CORE_TESTS / "trajectory.py", VECTORS / "golden.tinc":
+            board.put(path.name, path.read_bytes())
+        yield board
 
 
 @pytest.fixture(scope="session", params=["1.25", "1.26"])

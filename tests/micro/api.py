@@ -52,6 +52,18 @@ def test_old_classes_stay():
     assert net.evaluate(old) >= forgetful.evaluate(old)
 
 
+def test_one_class_after_the_other():
+    """The hard order, from scratch: replay alone has to keep every class, not just the last two."""
+    accuracy = {}
+    for memory in (0, 24):
+        net = tinyinc.create(inputs=8, range=(0, 100), memory=memory, vote=0)
+        for name in gestures.NAMES:
+            for x, _ in source.samples(100, (name,)):
+                net.learn(x, name)
+        accuracy[memory] = net.evaluate(source.samples(100))
+    assert accuracy[24] >= 0.95 and accuracy[0] <= 0.6, accuracy
+
+
 def test_step():
     net = taught(40, rule="full", replay=2)
     step = net.learn(source.sample("up"), "up")
@@ -199,6 +211,7 @@ for test in (
     test_learns_every_rule,
     test_the_first_sample_tells_the_scale,
     test_old_classes_stay,
+    test_one_class_after_the_other,
     test_step,
     test_sample_types,
     test_settings,
