@@ -307,8 +307,8 @@ int tinc_least_useful(tinc_net *net, uint32_t layer);
 /* ---- memory.c: the distilled memory ---- */
 
 /* A slot to replay: of the class replayed least so far (the lowest of equals; `excluded`, or none
- * with TINC_NONE, is left out, and counts as replayed as often), a random slot. Returns the slot, or TINC_E_SLOT when there is none
- * (the fault is not set). */
+ * with TINC_NONE, is left out, and counts as replayed as often), a random slot. Returns the slot,
+ * or TINC_E_SLOT when there is none (the fault is not set). */
 int tinc_choose(tinc_net *net, uint32_t excluded);
 
 /* Slot to normalised x[inputs]; returns its class. */
