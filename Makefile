@@ -61,6 +61,8 @@ lint: $(READY) ## Check the style of Python and C
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	gcc -fsyntax-only -std=c99 -ffreestanding -Wall -Wextra -Wdouble-promotion -Wconversion -Werror \
+	    $(filter %.c,$(CORE))
 
 format: $(READY) ## Format Python and C
 	$(BIN)/ruff check --quiet --select I --fix

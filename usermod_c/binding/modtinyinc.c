@@ -81,9 +81,13 @@ static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
     return buffer;
 }
 
-/* An index or a count: negative stands for none. Taken before any buffer, since an object's own
- * __int__() may do anything, such as changing the size of a buffer. */
+/* An index or a count: negative stands for none, as does an integer so large that a native module
+ * would get its low word alone. Taken before any buffer, since an object's own __int__() may do
+ * anything, such as changing the size of a buffer. */
 static uint32_t get_index(mp_obj_t object) {
+    if (mp_obj_get_type(object) == &mp_type_int && !mp_obj_is_small_int(object)) {
+        return TINC_NONE;
+    }
     const mp_int_t value = mp_obj_get_int(object);
     return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t)value;
 }

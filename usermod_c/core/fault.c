@@ -38,7 +38,7 @@ const char tinc_texts[] =
     "layer {W}: unit {F} cannot be removed, of {E} at least one stays\0"
     "layer {W}: {F} more units asked for, room for {E}\0"
     "memory slot {F} does not exist, there are {E}\0"
-    "argument {W} has {F} values, expected {E}\0"
+    "argument {W} is too short or out of range: {F}, expected {E}\0"
     "diverged: layer {W} gives NaN or values beyond 1e30, the learning rate may be too high\0"
     "argument {W} is of the wrong type, expected a writable array of '{T}'\0";
 

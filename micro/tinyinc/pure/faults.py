@@ -67,7 +67,7 @@ TEXTS = {
     UNIT: "layer {where}: unit {found} cannot be removed, of {expected} at least one stays",
     CAPACITY: "layer {where}: {found} more units asked for, room for {expected}",
     SLOT: "memory slot {found} does not exist, there are {expected}",
-    ARGUMENT: "argument {where} has {found} values, expected {expected}",
+    ARGUMENT: "argument {where} is too short or out of range: {found}, expected {expected}",
     DIVERGED: "diverged: layer {where} gives NaN or values beyond 1e30, "
     "the learning rate may be too high",
     ARGUMENT_TYPE: "argument {where} is of the wrong type, "
