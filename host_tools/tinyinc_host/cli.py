@@ -247,7 +247,7 @@ def bench_report(
     folder: Annotated[Path, typer.Argument(help="The benchmark files.")] = Path("build/bench"),
 ) -> None:
     """Print all benchmark files as one table."""
-    report.show(folder, console)
+    report.show(folder, console if console.is_terminal else Console(width=160))
 
 
 def check_folder(path: Path) -> None:
