@@ -62,18 +62,18 @@ def create(
 
 def learn(x, label):
     """learn() of the default network, the last one loaded or created."""
-    return _default_net().learn(x, label)
+    net = _default or _no_network()
+    return net.learn(x, label)
 
 
 def predict(x):
     """predict() of the default network, the last one loaded or created."""
-    return _default_net().predict(x)
+    net = _default or _no_network()
+    return net.predict(x)
 
 
-def _default_net():
-    if _default is None:
-        raise ValueError("no network yet: tinyinc.load(path) or tinyinc.create(inputs=...) first")
-    return _default
+def _no_network():
+    raise ValueError("no network yet: tinyinc.load(path) or tinyinc.create(inputs=...) first")
 
 
 def _check_sizes(widths, raw_range, memory, label_bytes):

@@ -12,7 +12,7 @@ from .engine import engine
 from .guard import Guard
 from .labels import Labels, shown
 from .memory import Memory
-from .step import DIVERGED, SKIPPED, Step
+from .step import BACKWARD, DIVERGED, FORWARD, SKIPPED, Step
 
 LEAST_VALUE = 1e-30  # 1 / this is a float32
 
@@ -139,20 +139,23 @@ class Net:
             sections, x, step = self.sections, self._x, self.step
             scratch = self._scratch  # one at a time: a tuple of four would be allocated
             if not engine.learn(sections, x, cls, step.counts, step.figures, scratch):
-                step.clear()
                 step.refuse()
                 return self._diverge()
-            step.clear(self.memory.keep(x, cls, not step.counts[SKIPPED]))
+            search_macs = self.memory.keep(x, cls, not step.counts[SKIPPED])
+            replayed = forward = backward = 0
+            counts, figures = step.replay_counts, step.replay_figures
             for _ in range(self._state[3]):
                 slot = engine.choose(sections, cls)
                 if slot < 0:
                     break
-                replayed = engine.recall(sections, slot, x)
-                if not engine.learn(
-                    sections, x, replayed, step.replay_counts, step.replay_figures, scratch
-                ):
+                exemplar_of = engine.recall(sections, slot, x)
+                if not engine.learn(sections, x, exemplar_of, counts, figures, scratch):
+                    step.finish(replayed, forward, backward, search_macs)
                     return self._diverge()
-                step.add_replay()
+                replayed += 1
+                forward += counts[FORWARD]
+                backward += counts[BACKWARD]
+            step.finish(replayed, forward, backward, search_macs)
             return step
 
     def restore(self):

@@ -34,25 +34,22 @@ class Step:
         # a list: MicroPython takes long to set attributes where a class has properties
         self.totals = [0] * 5
 
-    def clear(self, search_macs=0):
-        """Begin the totals of a lesson."""
+    def finish(self, replayed, forward, backward, search):
+        """Note what a lesson came to beside the sample's own step."""
         totals = self.totals
-        totals[REPLAYED] = totals[REPLAY_FORWARD] = totals[REPLAY_BACKWARD] = totals[DIVERGED] = 0
-        totals[SEARCH] = search_macs
+        totals[REPLAYED] = replayed
+        totals[REPLAY_FORWARD] = forward
+        totals[REPLAY_BACKWARD] = backward
+        totals[SEARCH] = search
+        totals[DIVERGED] = 0
 
     def refuse(self):
         """The engine has left the sample's own step out: what it reported is of another one."""
+        self.finish(0, 0, 0, 0)
         for i in range(len(self.counts)):
             self.counts[i] = 0
         self.counts[SKIPPED], self.counts[PREDICTED] = 1, NO_CLASS
         self.figures[LOSS] = self.figures[ERROR] = INFINITY
-
-    def add_replay(self):
-        """Count the step that the engine has just reported in replay_counts."""
-        totals, counts = self.totals, self.replay_counts
-        totals[REPLAYED] += 1
-        totals[REPLAY_FORWARD] += counts[FORWARD]
-        totals[REPLAY_BACKWARD] += counts[BACKWARD]
 
     @property
     def loss(self):
