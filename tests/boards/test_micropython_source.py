@@ -124,13 +124,13 @@ def test_unpack_stays_inside(source, tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
     with tarfile.open(tarball, "w") as archive:
         archive.addfile(link)
-        for name in ("top/py/a.c", "top/../../out.c", "/root/b.c", "top/link/c.c"):
+        for name in ("top/py/a.c", "top/../../out.c", "/outside/b.c", "top/link/c.c"):
             member = tarfile.TarInfo(name)
             member.size = 3
             archive.addfile(member, io.BytesIO(b"abc"))
     source.unpack(tarball, tmp_path / "tree")
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {"source.tar", "tree/py/a.c", "tree/root/b.c", "tree/link/c.c"}
+    assert files == {"source.tar", "tree/py/a.c", "tree/outside/b.c", "tree/link/c.c"}
     assert not (tmp_path / "tree" / "link").is_symlink()
 
 
