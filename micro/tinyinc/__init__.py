@@ -86,5 +86,5 @@ def _check_sizes(widths, raw_range, memory, label_bytes):
         raise ValueError("range is %s, expected (lowest, highest)" % (raw_range,))
     if not 0 <= memory <= 65535:
         raise ValueError("memory is %s, expected 0 to 65535 samples" % memory)
-    if label_bytes not in (4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64):
+    if label_bytes not in range(4, 65, 4):
         raise ValueError("label_bytes is %s, expected 4 to 64 in steps of 4" % label_bytes)

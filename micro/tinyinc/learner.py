@@ -261,13 +261,13 @@ class Net:
     def _classify(self, x):
         """Label of a raw sample; leaves all probabilities in their buffer."""
         self.normalise(x)
-        labels, probabilities = self.labels, self._probabilities
-        if not labels:
+        probabilities = self._probabilities
+        if not self.labels:
             raise ValueError("nothing learned yet: learn() a sample first")
         cls = engine.infer(self.sections, self._x, probabilities, self._scratch)
         if self.memory.count:
             cls = self.memory.vote(self._x, probabilities)
-        return labels[cls] if cls < len(labels) else self.label_of(cls)
+        return self.label_of(cls)
 
     def _check_hidden(self, layer):
         if not 0 <= layer < self.layer_count - 1:

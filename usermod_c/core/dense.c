@@ -2,21 +2,16 @@
 #include "internal.h"
 #include "lanes.h"
 
-/* Bits of the least magnitude that counts. Magnitudes order as their bits do, and comparing
- * integers is quick where floats are emulated. */
+/* Bits of the least magnitude that counts. */
 static uint32_t least_bits(float least) {
     return least > 0.0f ? tinc_float_bits(least) : 1u;
-}
-
-static uint32_t magnitude_bits(float x) {
-    return tinc_float_bits(x) & 0x7FFFFFFFu;
 }
 
 uint32_t tinc_count_inputs(const float *x, uint32_t n, float least) {
     const uint32_t bits = least_bits(least);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        count += magnitude_bits(x[i]) >= bits;
+        count += tinc_magnitude_bits(x[i]) >= bits;
     }
     return count;
 }
@@ -26,7 +21,7 @@ uint32_t tinc_list_inputs(const float *x, uint32_t n, float least, uint16_t *lis
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         list[count] = (uint16_t)i; /* overwritten unless it counts: no branch to mispredict */
-        count += magnitude_bits(x[i]) >= bits;
+        count += tinc_magnitude_bits(x[i]) >= bits;
     }
     return count;
 }
@@ -34,7 +29,7 @@ uint32_t tinc_list_inputs(const float *x, uint32_t n, float least, uint16_t *lis
 float tinc_largest(const float *x, uint32_t n) {
     uint32_t largest = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const uint32_t bits = magnitude_bits(x[i]);
+        const uint32_t bits = tinc_magnitude_bits(x[i]);
         largest = bits > largest ? bits : largest;
     }
     return tinc_bits_float(largest);

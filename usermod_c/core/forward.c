@@ -24,16 +24,19 @@ static work_size measure(const tinc_net *net) {
     return size;
 }
 
-size_t tinc_scratch_bytes(const tinc_net *net) {
-    const work_size size = measure(net);
+static size_t bytes_of(work_size size) {
     const size_t floats = (size_t)size.outputs + 2u * (size_t)even(size.widest);
     const size_t indices = (size_t)size.inputs + size.widest;
     return (8u + 4u * floats + 2u * indices + 7u) & ~(size_t)7u;
 }
 
+size_t tinc_scratch_bytes(const tinc_net *net) {
+    return bytes_of(measure(net));
+}
+
 int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work) {
     const work_size size = measure(net);
-    const size_t needed = tinc_scratch_bytes(net);
+    const size_t needed = bytes_of(size);
     if (bytes < needed) {
         return tinc_fail(net, TINC_E_SCRATCH, 0, (uint32_t)bytes, (uint32_t)needed);
     }
@@ -54,22 +57,6 @@ int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work) {
 }
 
 #define LARGEST_VALUE 1e30f
-
-/* Is every value a number, and not beyond LARGEST_VALUE? */
-static int are_sane(const float *values, uint32_t n) {
-    return tinc_largest(values, n) <= LARGEST_VALUE;
-}
-
-static int check_sample(tinc_net *net, const float *x) {
-    uint32_t i = 0;
-    if (are_sane(x, net->inputs)) {
-        return TINC_OK;
-    }
-    while (are_sane(x + i, 1)) {
-        i++;
-    }
-    return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
-}
 
 /* One layer on its input, before its activation; returns the multiply-accumulates done. */
 static uint32_t run_layer(const tinc_net *net, uint32_t l, const float *x, float *out,
@@ -97,13 +84,13 @@ static void relu(float *values, uint32_t n) {
 float *tinc_forward(tinc_net *net, const float *x, const tinc_work *work, uint32_t *macs) {
     float *out = work->outputs;
     const float *in = x;
-    if (check_sample(net, x)) {
+    if (tinc_check_sample(net, x, LARGEST_VALUE)) {
         return NULL;
     }
     for (uint32_t l = 0;; l++) {
         const tinc_layer *layer = &net->layers[l];
         *macs += run_layer(net, l, in, out, work->inputs);
-        if (!are_sane(out, layer->active)) {
+        if (!(tinc_largest(out, layer->active) <= LARGEST_VALUE)) { /* or NaN */
             tinc_fail(net, TINC_E_DIVERGED, l, 0, 0);
             return NULL;
         }

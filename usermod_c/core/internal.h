@@ -27,6 +27,11 @@ static inline int tinc_is_finite(float x) {
     return (tinc_float_bits(x) & 0x7F800000u) != 0x7F800000u;
 }
 
+/* Magnitudes order as their bits do: comparing integers is quick where floats are emulated. */
+static inline uint32_t tinc_magnitude_bits(float x) {
+    return tinc_float_bits(x) & 0x7FFFFFFFu;
+}
+
 /* NaN becomes low. */
 static inline float tinc_clip(float x, float low, float high) {
     return x > low ? (x < high ? x : high) : low;
@@ -99,6 +104,11 @@ static inline uint16_t *tinc_slot_weights(const tinc_net *net) {
 static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
     return net->section[TINC_MEMORY] + net->memory->samples_offset + slot * net->memory->stride;
 }
+
+/* ---- sample.c ---- */
+
+/* Refuse a sample with a value that is NaN or beyond `most` in magnitude, naming the first. */
+int tinc_check_sample(tinc_net *net, const float *x, float most);
 
 /* ---- forward.c: the scratch, and the way forward that infer and learn share ---- */
 

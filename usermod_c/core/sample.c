@@ -21,10 +21,14 @@ static uint32_t element_bytes(int typecode) {
     }
 }
 
-/* Name the first value that is no number. */
-static int fail_value(tinc_net *net, const float *x) {
+#define LARGEST_FLOAT 3.40282347e38f
+
+int tinc_check_sample(tinc_net *net, const float *x, float most) {
     uint32_t i = 0;
-    while (tinc_is_finite(x[i])) {
+    if (tinc_largest(x, net->inputs) <= most) { /* not so when a value is NaN */
+        return TINC_OK;
+    }
+    while (tinc_largest(x + i, 1) <= most) {
         i++;
     }
     return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
@@ -56,8 +60,8 @@ int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float
         break;
     default:
         CONVERT(float)
-        if (!tinc_is_finite(tinc_largest(x, net->inputs))) {
-            return fail_value(net, x);
+        if (tinc_check_sample(net, x, LARGEST_FLOAT)) {
+            return net->fault.code;
         }
     }
     const float offset = net->header->input_offset, scale = net->header->input_scale;

@@ -1,14 +1,10 @@
 /* Gradient top-k: which k elements are the largest in magnitude. */
 #include "internal.h"
 
-/* Magnitudes order as their bits do: comparing integers is quick where floats are emulated. */
-static uint32_t magnitude(const float *values, size_t i) {
-    return tinc_float_bits(values[i]) & 0x7FFFFFFFu;
-}
-
 /* Is a to be dropped before b? Of equals the higher index goes first. */
 static int weaker(const float *values, uint16_t a, uint16_t b) {
-    const uint32_t key_a = magnitude(values, a), key_b = magnitude(values, b);
+    const uint32_t key_a = tinc_magnitude_bits(values[a]);
+    const uint32_t key_b = tinc_magnitude_bits(values[b]);
     return key_a < key_b || (key_a == key_b && a > b);
 }
 
@@ -36,7 +32,7 @@ size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices) {
     size_t kept = 0, i = 0;
     for (; i < n && kept < k; i++) {
         indices[kept] = (uint16_t)i;
-        kept += magnitude(values, i) != 0;
+        kept += tinc_magnitude_bits(values[i]) != 0;
     }
     if (i == n) {
         return kept; /* no more than k are not zero: all of them, in order */
