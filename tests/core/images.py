@@ -2,6 +2,29 @@
 
 A second implementation on purpose: it shares no code with the device package or the host tools, so
 that the tests pin the format itself.
+
+    build((6, 8, 5), (5, 3))              dense layers in float32, some units in use
+    network((12, 12, 3), [                any layers, float32, or q8=True
+        conv(8, 3, stride=2, padding=1),          3 x 3, trained, ReLU
+        depthwise(3, padding=1, train=0),         frozen
+        conv(8, 1, activation="linear"),
+        add(0),                                   the layer before plus layer 0
+        average_pool(6),
+        dense(5, active=3),                       the last: linear
+    ], q8=True, input_step=2**-5, slots=9, used=4, rule=4)
+
+What a layer's dict may say beside its shape (all have defaults): train (TRAIN_WEIGHTS |
+TRAIN_BIAS), activation, eighths, weights, bias; in q8 also scales, step (of the output) and
+weight_type (INT8 or INT16); any field of LAYER by its name overrides what was worked out. Without
+"weights" they are random, for q8 quantised from random reals. Weights have their natural shapes,
+see storage.py: in q8 they are integers, masters (INT16) or weights (INT8), with a scale per unit;
+bias is int32 in units of 2^-20.
+
+An Image reads them back: weights(i) in float32 is a view to write into; in q8 a copy, to be
+written with set_weights(i, values). int8_weights(i) is what q8 multiplies with, real_weights(i)
+that times the scales. scales(i) and bias(i) are views. step(i) is the step of a layer's output,
+pools and widening included, step(-1) the input's. shape_before(i) and shape(i) are what a layer
+takes and gives, as (height, width, channels); a dense layer's are (values,).
 """
 
 import re
@@ -9,9 +32,16 @@ import zlib
 
 import numpy as np
 
+import storage
+from storage import INT8, INT16
+
 STRUCTURE, TRAINED, FROZEN, MEMORY, STATE = range(5)
 REQUIRED, READ_ONLY = 1, 2
 TRAIN_WEIGHTS, TRAIN_BIAS = 1, 2
+DENSE, CONV, DEPTHWISE, MAX_POOL, AVERAGE_POOL, ADD = range(1, 7)
+ACTIVATIONS = ["linear", "relu", "relu6"]
+NO_SOURCE = 0xFFFF
+BIAS_UNIT = 2.0**-20  # q8
 RULES = ["full", "static", "tinyprop", "tinyprop2", "sampled"]
 
 
@@ -28,7 +58,8 @@ HEADER = struct(
     magic:S4 version_major:u2 version_minor:u2 structure_bytes:u4 structure_crc:u4 file_bytes:u4
     sequence:u4 lineage:u1*16 format:u1 head:u1 section_count:u1 layer_count:u1 input_type:u1
     normalisation:u1 optimiser:u1 input_rank:u1 input_shape:u4*4 input_offset:f4 input_scale:f4
-    input_low:f4 input_high:f4 input_step:f4 input_zero_point:i4 reserved:u1*40
+    input_low:f4 input_high:f4 input_step:f4 input_zero_point:i4 stage_layers:u1
+    reserved8:u1 stage_rows:u2 reserved:u1*36
     """
 )
 SECTION = struct("kind:u4 flags:u4 offset:u4 bytes:u4 crc:u4 reserved:u4*3")
@@ -57,7 +88,7 @@ STATE_HEADER = struct(
     reserved:u4*8
     """
 )
-LAYER_STATE = struct("y_max:f4 reserved:u4")
+LAYER_STATE = struct("y_max:f4 widened:u4")
 CLASS_STATE = struct("seen:u4 replayed:u4")
 
 SETTINGS = {
@@ -86,6 +117,16 @@ HEADER_FIELDS = {
     "input_low": -100.0,
     "input_high": 100.0,
 }
+
+
+# Fields that a layer's declaration does not spell otherwise: it may set them as they are.
+SPELT = {"kind", "kernel", "stride", "padding", "activation", "active", "weight_type"}
+RAW = set(LAYER.names) - SPELT
+
+
+def needs_1_1(layer):
+    """Does a float32 layer have anything that version 1.0 does not know?"""
+    return bool(layer["kind"] != DENSE or layer["activation"] > 1 or layer["update_eighths"] != 8)
 
 
 def padded(n):
@@ -143,31 +184,108 @@ class Image:
             self.net[STATE], f"S{width}", int(self.state["class_capacity"]), offset
         )
 
+    @property
+    def q8(self):
+        return bool(self.header["format"])
+
+    def shape(self, index):
+        """Of a layer's output, in use; of layer -1, of the sample."""
+        if index < 0:
+            return tuple(map(int, self.header["input_shape"][: int(self.header["input_rank"])]))
+        layer = self.layers[index]
+        if layer["kind"] == DENSE:
+            return (int(layer["active"]),)
+        return tuple(map(int, layer["output_shape"]))
+
+    def shape_before(self, index):
+        """Of what a layer takes, in use."""
+        if self.layers[index]["kind"] == DENSE:
+            return (self.active(index - 1),)
+        return tuple(map(int, self.layers[index]["input_shape"]))
+
+    def active(self, index):
+        """Values that a layer gives, of a dense one its active units; of layer -1, the inputs."""
+        return int(np.prod(self.shape(index)))
+
+    def step(self, index):
+        """Q8: the step of a layer's output, widened as it is now; of layer -1, of the sample."""
+        if index < 0:
+            return float(self.header["input_step"])
+        if self.layers[index]["kind"] in (MAX_POOL, AVERAGE_POOL):
+            return self.step(index - 1)
+        widened = int(self.layer_states["widened"][index])
+        return float(self.layers[index]["output_step"]) * 2**widened
+
+    def has_weights(self, index):
+        return self.layers[index]["kind"] in (DENSE, CONV, DEPTHWISE)
+
     def _tensor_home(self, index, flag):
         return self.net[TRAINED if self.layers[index]["flags"] & flag else FROZEN]
 
+    def _stored_weights(self, index):
+        """Where a q8 layer's weights lie, and what storage.py asks for: natural shape, type, ..."""
+        layer, shape = self.layers[index], weight_shape(self.layers[index])
+        depthwise = bool(layer["kind"] == DEPTHWISE)
+        size = storage.weight_bytes(shape, int(layer["weight_type"]), depthwise)
+        at = int(layer["weights_offset"])
+        home = memoryview(self._tensor_home(index, TRAIN_WEIGHTS))[at : at + size]
+        return home, shape, int(layer["weight_type"]), depthwise
+
     def weights(self, index, active=True):
-        """Weights [units, inputs] of a layer; the active corner or the whole capacity."""
-        layer = self.layers[index]
-        units, inputs = int(layer["output_shape"][0]), int(layer["input_shape"][0])
-        home = self._tensor_home(index, TRAIN_WEIGHTS)
-        w = np.frombuffer(home, "<f4", units * inputs, int(layer["weights_offset"]))
-        w = w.reshape(units, inputs)
-        return w[: self.active(index), : self.active(index - 1)] if active else w
+        """Weights of a layer in their natural shape; of a dense one, the active corner [units,
+        inputs] or the whole capacity. A view in float32, a copy of the integers in q8."""
+        if self.q8:
+            w = storage.unpack(*self._stored_weights(index))
+        else:
+            layer, shape = self.layers[index], weight_shape(self.layers[index])
+            home = self._tensor_home(index, TRAIN_WEIGHTS)
+            w = np.frombuffer(home, "<f4", int(np.prod(shape)), int(layer["weights_offset"]))
+            w = w.reshape(shape)
+        if active and self.layers[index]["kind"] == DENSE:
+            return w[: self.active(index), : self.active(index - 1)]
+        return w
+
+    def set_weights(self, index, values):
+        """Write weights of the capacity, or of the active corner."""
+        if not self.q8:
+            whole = np.shape(values) == weight_shape(self.layers[index])
+            self.weights(index, active=not whole)[:] = values
+            return
+        home, shape, weight_type, depthwise = self._stored_weights(index)
+        if np.shape(values) != shape:
+            whole = self.weights(index, active=False)
+            whole[: np.shape(values)[0], : np.shape(values)[1]] = values
+            values = whole
+        home[:] = storage.pack(values, weight_type, depthwise)
+
+    def int8_weights(self, index, active=True):
+        """Q8: the integers that samples are multiplied with."""
+        return storage.int8_of(self.weights(index, active), int(self.layers[index]["weight_type"]))
+
+    def real_weights(self, index, active=True):
+        """What they stand for."""
+        if not self.q8:
+            return self.weights(index, active).astype("f8")
+        scales = self.scales(index, active).astype("f8")
+        depthwise = self.layers[index]["kind"] == DEPTHWISE
+        return storage.times_scales(self.int8_weights(index, active), scales, depthwise)
+
+    def _per_unit(self, home, dtype, index, offset, active):
+        values = np.frombuffer(home, dtype, units(self.layers[index]), int(offset))
+        return values[: int(self.layers[index]["active"])] if active else values
+
+    def scales(self, index, active=True):
+        """Q8: float32 per unit or output channel."""
+        home, offset = self._tensor_home(index, TRAIN_WEIGHTS), self.layers[index]["scales_offset"]
+        return self._per_unit(home, "<f4", index, offset, active)
 
     def bias(self, index, active=True):
-        layer = self.layers[index]
-        home = self._tensor_home(index, TRAIN_BIAS)
-        b = np.frombuffer(home, "<f4", int(layer["output_shape"][0]), int(layer["bias_offset"]))
-        return b[: self.active(index)] if active else b
-
-    def active(self, index):
-        """Active units of a layer; of layer -1, the network's inputs."""
-        return int(self.layers[index]["active"]) if index >= 0 else self.inputs
+        home, offset = self._tensor_home(index, TRAIN_BIAS), self.layers[index]["bias_offset"]
+        return self._per_unit(home, "<i4" if self.q8 else "<f4", index, offset, active)
 
     @property
     def inputs(self):
-        return int(self.layers[0]["input_shape"][0])
+        return int(np.prod(self.header["input_shape"].astype(int)))
 
     @property
     def classes(self):
@@ -243,11 +361,156 @@ def parse(file):
     return Image(net, extensions)
 
 
-def build(
-    capacity,
-    active=None,
+def units(layer):
+    """Units or output channels at capacity."""
+    return int(layer["output_shape"][0 if layer["kind"] == DENSE else 2])
+
+
+def weight_shape(layer):
+    """The natural shape of a layer's weights, at capacity."""
+    if layer["kind"] == DENSE:
+        return int(layer["output_shape"][0]), int(layer["input_shape"][0])
+    shape = (*map(int, layer["kernel"]), int(layer["input_shape"][2]))
+    return shape if layer["kind"] == DEPTHWISE else (units(layer), *shape)
+
+
+# ---- layers, declared ----
+
+
+def dense(units, active=None, **more):
+    return {"kind": DENSE, "units": units, "active": units if active is None else active} | more
+
+
+def conv(channels, kernel=3, **more):
+    return {"kind": CONV, "channels": channels, "kernel": kernel} | more
+
+
+def depthwise(kernel=3, **more):
+    return {"kind": DEPTHWISE, "kernel": kernel} | more
+
+
+def max_pool(kernel=2, **more):
+    return {"kind": MAX_POOL, "kernel": kernel, "stride": kernel} | more
+
+
+def average_pool(kernel=2, **more):
+    return {"kind": AVERAGE_POOL, "kernel": kernel, "stride": kernel} | more
+
+
+def add(source, **more):
+    return {"kind": ADD, "source": source} | more
+
+
+def times(value, count):
+    """One number for all axes, or one for each."""
+    return (value,) * count if np.ndim(value) == 0 else tuple(value)
+
+
+def output_extent(before, kernel, stride, padding):
+    """padding: what goes before and after together."""
+    return (before + padding - kernel) // stride + 1
+
+
+def _geometry(entry, declared, before):
+    """Shapes and all that follows from them; before: (height, width, channels) or (values,)."""
+    kind = declared["kind"]
+    if kind == DENSE:
+        put(
+            entry,
+            rank=1,
+            input_shape=(int(np.prod(before)), 1, 1),
+            output_shape=(declared["units"], 1, 1),
+            active=declared["active"],
+        )
+        return
+    height, width, channels = before
+    if kind == ADD:
+        put(entry, source=declared["source"], output_shape=before)
+    else:
+        kernel, stride = times(declared["kernel"], 2), times(declared.get("stride", 1), 2)
+        top, left, bottom, right = padding = times(declared.get("padding", 0), 4)
+        put(entry, kernel=kernel, stride=stride, padding=padding, dilation=(1, 1))
+        entry["output_shape"] = (
+            output_extent(height, kernel[0], stride[0], top + bottom),
+            output_extent(width, kernel[1], stride[1], left + right),
+            declared.get("channels", channels),
+        )
+        entry["groups"] = {CONV: 1, DEPTHWISE: channels}.get(kind, 0)
+    put(entry, rank=3, input_shape=before, active=entry["output_shape"][2])
+
+
+def _declared(entry, declared, last, q8):
+    """Fill a layer's entry but its offsets; its shapes are there."""
+    trainable = entry["kind"] <= DEPTHWISE
+    pool = entry["kind"] in (MAX_POOL, AVERAGE_POOL)
+    usual = "linear" if last or pool else "relu"
+    put(
+        entry,
+        activation=ACTIVATIONS.index(declared.get("activation", usual)),
+        flags=declared.get("train", TRAIN_WEIGHTS | TRAIN_BIAS) if trainable else 0,
+        update_eighths=declared.get("eighths", 8 if trainable else 0),
+    )
+    if q8 and trainable:
+        trained = entry["flags"] & TRAIN_WEIGHTS
+        put(entry, weight_type=declared.get("weight_type", INT16 if trained else INT8), bias_type=1)
+    if q8 and not pool and not last:
+        entry["output_step"] = declared.get("step", 2.0**-4)
+
+
+def _place(entry, tensors, q8):
+    """Give a layer's tensors their places in the two sections, whose sizes grow."""
+
+    def place(flag, size):
+        kind = TRAINED if entry["flags"] & flag else FROZEN
+        at, tensors[kind] = tensors[kind], padded(tensors[kind] + size)
+        return at
+
+    shape, depthwise = weight_shape(entry), bool(entry["kind"] == DEPTHWISE)
+    size = 4 * int(np.prod(shape))
+    if q8:
+        size = storage.weight_bytes(shape, int(entry["weight_type"]), depthwise)
+    entry["weights_offset"] = place(TRAIN_WEIGHTS, size)
+    entry["bias_offset"] = place(TRAIN_BIAS, 4 * units(entry))
+    if q8:
+        entry["scales_offset"] = place(TRAIN_WEIGHTS, 4 * units(entry))
+
+
+def _fill(image, index, declared, rng):
+    """Put a layer's weights there: those declared, or random ones."""
+    layer, shape = image.layers[index], weight_shape(image.layers[index])
+    depthwise = bool(layer["kind"] == DEPTHWISE)
+    fan_in = int(np.prod(shape[:2] if depthwise else shape[1:]))
+    real = rng.normal(0, (2 / fan_in) ** 0.5, shape)
+    bias = rng.normal(0, 0.1, units(layer))
+    if image.q8:
+        trained, weight_type = layer["flags"] & TRAIN_WEIGHTS, int(layer["weight_type"])
+        weights, scales = storage.quantise(real, trained, weight_type, depthwise)
+        image.scales(index, active=False)[:] = declared.get("scales", scales)
+        bias = np.round(bias / BIAS_UNIT)
+    else:
+        weights = real
+    image.set_weights(index, np.broadcast_to(declared.get("weights", weights), shape))
+    image.bias(index, active=False)[:] = declared.get("bias", bias)
+
+
+def build(capacity, active=None, *, flags=None, **more):
+    """An image of dense layers with random contents, sealed.
+
+    capacity: (inputs, units of layer 0, .., classes); active: units in use per layer, all of them
+    by default. flags: per layer TRAIN_WEIGHTS | TRAIN_BIAS, both by default. more: see network().
+    """
+    inputs, units = capacity[0], list(capacity[1:])
+    flags = flags if flags is not None else [TRAIN_WEIGHTS | TRAIN_BIAS] * len(units)
+    layers = zip(units, list(active or units), flags)
+    return network((inputs,), [dense(n, used, train=train) for n, used, train in layers], **more)
+
+
+def network(
+    shape,
+    layers,
     *,
-    flags=None,
+    q8=False,
+    input_step=2.0**-5,
     slots=0,
     used=0,
     extensions=(),
@@ -256,51 +519,38 @@ def build(
     offset=-2.0,
     stride=None,
     header=None,
+    sizes_only=False,
     **settings,
 ):
-    """An image of dense layers with random contents, sealed.
+    """An image of any layers for samples of a shape, sealed.
 
-    capacity: (inputs, units of layer 0, .., classes); active: units in use per layer, all of them
-    by default. flags: per layer TRAIN_WEIGHTS | TRAIN_BIAS, both by default. slots, used: capacity
-    and fill of the memory, no memory section contents when 0. step, offset, stride: of the memory.
-    extensions: (kind, flags, bytes) of further sections. settings: fields of the state.
+    layers: see the top of this file. slots, used: capacity and fill of the memory, no memory
+    section contents when 0. step, offset, stride: of the memory; in q8 the first two are given by
+    input_step. extensions: (kind, flags, bytes) of further sections. header: fields of the header.
+    sizes_only: leave the tensors out, where they would be huge. settings: fields of the state.
     """
     rng = np.random.default_rng(seed)
-    inputs, units = capacity[0], list(capacity[1:])
-    active = list(active or units)
-    flags = list(flags if flags is not None else [TRAIN_WEIGHTS | TRAIN_BIAS] * len(units))
+    declared, inputs = list(layers), int(np.prod(shape))
 
     tensors = {TRAINED: 0, FROZEN: 0}
+    layers, before = np.zeros(len(declared), LAYER), tuple(shape)
+    for index, (layer, what) in enumerate(zip(layers, declared)):
+        put(layer, kind=what["kind"], source=NO_SOURCE)
+        _geometry(layer, what, before)
+        _declared(layer, what, index == len(layers) - 1, q8)
+        if layer["kind"] <= DEPTHWISE and not sizes_only:
+            _place(layer, tensors, q8)
+        put(layer, **{name: what[name] for name in LAYER.names if name in what and name in RAW})
+        before = tuple(map(int, layer["output_shape"]))
 
-    def place(trained, count):
-        kind = TRAINED if trained else FROZEN
-        at, tensors[kind] = tensors[kind], padded(tensors[kind] + 4 * count)
-        return at
-
-    layers = np.zeros(len(units), LAYER)
-    for index, layer in enumerate(layers):
-        before = units[index - 1] if index else inputs
-        put(
-            layer,
-            kind=1,
-            activation=int(index < len(units) - 1),
-            flags=flags[index],
-            update_eighths=8,
-            rank=1,
-            source=0xFFFF,
-            input_shape=(before, 1, 1),
-            output_shape=(units[index], 1, 1),
-            active=active[index],
-            weights_offset=place(flags[index] & TRAIN_WEIGHTS, units[index] * before),
-            bias_offset=place(flags[index] & TRAIN_BIAS, units[index]),
-        )
-
+    classes = int(layers[-1]["output_shape"][0])
     state = np.zeros((), STATE_HEADER)
-    put(state, class_capacity=units[-1], **(SETTINGS | settings))
+    settings = SETTINGS | ({"learning_rate": 0.125} if q8 else {}) | settings
+    put(state, class_capacity=classes, **settings)
     state["layers_offset"] = STATE_HEADER.itemsize
-    state["classes_offset"] = state["layers_offset"] + LAYER_STATE.itemsize * len(units)
-    state["labels_offset"] = state["classes_offset"] + CLASS_STATE.itemsize * units[-1]
-    state_bytes = padded(int(state["labels_offset"]) + int(state["label_bytes"]) * units[-1])
+    state["classes_offset"] = state["layers_offset"] + LAYER_STATE.itemsize * len(layers)
+    state["labels_offset"] = state["classes_offset"] + CLASS_STATE.itemsize * classes
+    state_bytes = padded(int(state["labels_offset"]) + int(state["label_bytes"]) * classes)
 
     memory, memory_bytes = np.zeros((), MEMORY_HEADER), 0
     if slots:
@@ -311,8 +561,8 @@ def build(
             count=used,
             features=inputs,
             stride=stride,
-            step=step,
-            offset=offset,
+            step=input_step if q8 else step,
+            offset=-128 * input_step if q8 else offset,
             classes_offset=MEMORY_HEADER.itemsize,
         )
         memory["weights_offset"] = padded(int(memory["classes_offset"]) + 2 * slots)
@@ -334,16 +584,20 @@ def build(
         put(entry, kind=kind, flags=flag, offset=at, bytes=size)
         at += size
 
-    head = np.zeros((), HEADER)
+    head, arithmetic = np.zeros((), HEADER), {}
+    if q8:
+        arithmetic = {"format": 1, "input_type": 1, "input_step": input_step}
     put(
         head,
+        version_minor=int(q8 or any(needs_1_1(layer) for layer in layers)),
         structure_bytes=structure_bytes,
         file_bytes=at,
         lineage=range(1, 17),
         section_count=len(table),
         layer_count=len(layers),
     )
-    put(head, **({"input_shape": (inputs, 1, 1, 1)} | HEADER_FIELDS | (header or {})))
+    axes = {"input_shape": (*shape, *[1] * (4 - len(shape))), "input_rank": len(shape)}
+    put(head, **(HEADER_FIELDS | axes | arithmetic | (header or {})))
 
     image = Image(
         [
@@ -355,14 +609,14 @@ def build(
         ],
         [(4 + i, body) for i, (_, _, body) in enumerate(extensions)],
     )
-    for index in range(len(units)):
-        w = image.weights(index, active=False)
-        w[:] = rng.normal(0, (2 / w.shape[1]) ** 0.5, w.shape)
-        image.bias(index, active=False)[:] = rng.normal(0, 0.1, units[index])
-    for cls in range(active[-1]):
+    for index, what in enumerate(declared):
+        if image.has_weights(index) and not sizes_only:
+            _fill(image, index, what, rng)
+    active = int(layers[-1]["active"])
+    for cls in range(active):
         image.labels[cls] = b"c%d" % cls
     if slots:
-        image.slot_classes[:used] = rng.integers(0, max(active[-1], 1), used)
+        image.slot_classes[:used] = rng.integers(0, max(active, 1), used)
         image.slot_weights[:used] = rng.integers(1, 17, used)
-        image.slot_samples[:used] = rng.integers(0, 256, (used, inputs))
+        image.slot_samples[:used] = rng.integers(int(q8), 256, (used, inputs))
     return image.seal()

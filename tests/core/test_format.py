@@ -65,7 +65,7 @@ HEADER_CASES = {
     "version_major": [0, 2, 65535],
     "structure_bytes": [0, 128, 8 + 448, 448 - 4, 2**32 - 8],
     "file_bytes": [0, 8, 2**31, 2**32 - 1],
-    "format": [1, 2, 255],
+    "format": [2, 255],
     "head": [1, 2, 3],
     "section_count": [0, 3, 5, 17, 255],
     "layer_count": [0, 1, 3, 33, 255],
@@ -87,12 +87,15 @@ HEADER_CASES = {
     "input_high": [-100, *BAD_FLOATS],
     "input_step": [1.0],
     "input_zero_point": [-1],
-    "reserved": [[0] * 39 + [1]],
+    "stage_layers": [1, 2, 255],
+    "reserved8": [1],
+    "stage_rows": [1, 65535],
+    "reserved": [[0] * 35 + [1]],
 }
 LAYER_CASES = {
     "kind": [0, 2, 255],
     "flags": [4, 255],
-    "update_eighths": [0, 7, 9],
+    "update_eighths": [0, 3, 7, 9, 16],
     "weight_type": [1, 2, 3, 4],
     "bias_type": [1, 2],
     "optimiser_slots": [1],
@@ -169,7 +172,9 @@ RECORDS = {  # how a record is reached, its dtype, and how texts name it
 }
 SPARE = {
     "reserved",
+    "reserved8",
     "reserved16",
+    "stage_layers",
     "kernel",
     "stride",
     "padding",
@@ -187,7 +192,9 @@ SPARE = {
 }  # not in use: the record will do
 CHAINED = {
     ("header", "input_shape"),
+    ("header", "format"),
     ("header", "layer_count"),
+    ("header", "stage_layers"),
     ("header", "section_count"),
     ("layer1", "input_shape"),
     ("layer1", "output_shape"),
@@ -212,7 +219,7 @@ def named(record, field):
         ("section1", SECTION_CASES),
         ("memory", MEMORY_CASES),
         ("state", STATE_CASES),
-        ("layer0", {"active": [9], "activation": [0, 2]}),
+        ("layer0", {"active": [9], "activation": [0, 3]}),
         ("layer1", {"activation": [1, 2]}),
     ),
 )
@@ -242,7 +249,7 @@ def test_field_out_of_range(engine, record, field, value):
                 "input_rank": [4],
             },
         ),
-        ("layer0", {"active": [0, 1, 8]}),
+        ("layer0", {"active": [0, 1, 8], "update_eighths": [0, 8]}),
         ("layer1", {"active": [0, 1, 5], "flags": [3]}),
         ("section1", {"flags": [0, READ_ONLY, REQUIRED | READ_ONLY]}),
         ("memory", {"count": [0, 1], "step": [1e-3, 100], "offset": [0, -100]}),
@@ -276,6 +283,16 @@ def test_label_slots(engine, label_type, width):
     made = image()
     made.state["label_type"], made.state["label_bytes"] = label_type, width
     engine.check(made.seal().net)
+
+
+@pytest.mark.parametrize("field, value", [("learning_rate", -0.0), ("s_min", -0.0), ("beta", -0.0)])
+def test_minus_zero_is_zero(engine, field, value):
+    made = image()
+    made.state[field] = value
+    if field == "learning_rate":
+        refused(engine, made.seal().net, "settings: byte 20", everywhere=False)
+    else:
+        engine.check(made.seal().net)
 
 
 @pytest.mark.parametrize("value", [*BAD_FLOATS, -1])
@@ -555,6 +572,27 @@ def test_golden_learning(engine, golden):
     losses = [user.learn(user.normalise(bytes(step["raw"])), step["target"]).loss for step in steps]
     np.testing.assert_allclose(losses, [step["loss"] for step in steps], atol=1e-5)
     assert losses[-1] < losses[0] / 2
+
+
+def test_the_engines_say_the_same(c_engine):
+    from tinyinc.pure import faults
+
+    for code in range(-32, 0):
+        fault = c_engine.ffi.new("tinc_fault *", (code, 98, 65536, 102))
+        text = c_engine.ffi.new("char[]", c_engine.lib.TINC_TEXT_BYTES)
+        size = c_engine.lib.tinc_describe(fault, text)
+        where = "b" if code == faults.SAMPLE_TYPE else 98
+        expected = "f" if code == faults.ARGUMENT_TYPE else 102
+        words = faults.TEXTS[code].format(where=where, found=65536, expected=expected)
+        assert c_engine.ffi.string(text).decode() == words and size == len(words) < 96
+
+
+@pytest.mark.parametrize("number", [0, 9, 10, 99, 100, 1000000000, 4000000000, 4294967295])
+def test_numbers_in_texts(c_engine, number):
+    fault = c_engine.ffi.new("tinc_fault *", (-19, 0, number, 7))
+    text = c_engine.ffi.new("char[]", c_engine.lib.TINC_TEXT_BYTES)
+    c_engine.lib.tinc_describe(fault, text)
+    assert c_engine.ffi.string(text).decode() == f"scratch has {number} bytes, expected 7"
 
 
 def test_the_texts_are_short_and_plain(engine):

@@ -182,7 +182,9 @@ def test_packages_are_checked_by_their_signature(micropython, monkeypatch, tmp_p
         (tmp_path / "apt" / "micropython_1.orig.tar.xz").touch()
 
     monkeypatch.setattr(micropython, "run", run)
-    micropython.fetch_debian_package("http://mirror/debian", tmp_path / "apt")
+    folder = tmp_path / "apt"
+    apt = micropython.apt_at("http://mirror/debian", folder)
+    micropython.fetch_source(apt, folder, "micropython")
     sources = (tmp_path / "apt" / "sources.list").read_text()
     assert f"[signed-by={micropython.DEBIAN_KEYRING}]" in sources
     assert len(commands) == 2

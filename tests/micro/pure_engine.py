@@ -181,7 +181,7 @@ def test_layout():
     sizes += (layout.MEMORY_HEADER, 64), (layout.STATE_HEADER, 128)
     for fields, size in sizes:
         assert layout.size(fields) == size
-    for code in range(-31, 0):
+    for code in list(range(-32, 0)) + [faults.COMPILED]:
         assert len(faults.TEXTS[code].format(where="W", found="F", expected="E")) < 96
 
 
@@ -298,7 +298,7 @@ def test_arguments():
         faults.ARGUMENT, lambda: learn(counts=array("I", [0] * 5)), where=4, found=5, expected=6
     )
     refused(faults.ARGUMENT, lambda: learn(net=net[:4]), where=1, found=4, expected=5)
-    refused(faults.SCRATCH, lambda: learn(scratch=bytearray(8)))
+    refused(faults.SCRATCH, lambda: learn(scratch=bytearray(7)))
     refused(faults.BUSY, lambda: learn(scratch=bytearray(b"\1" * len(scratch))))
     huge = poked(1, 0, "f", 1e38)
     huge_x = array("f", [1e25] * 4)
@@ -448,7 +448,8 @@ def test_field_relations():
     cases = (
         (faults.MAGIC, 0, 0, "I", 0),
         (faults.VERSION, 0, at(head, "version_major"), "H", 2),
-        (faults.FORMAT, 0, at(head, "format"), "B", 1),
+        (faults.COMPILED, 0, at(head, "format"), "B", 1),
+        (faults.FORMAT, 0, at(head, "format"), "B", 2),
         (faults.FORMAT, 0, at(head, "head"), "B", 1),
         (faults.HEADER, 0, at(head, "structure_bytes"), "I", 456),
         (faults.HEADER, 0, at(head, "file_bytes"), "I", 441),
@@ -460,6 +461,9 @@ def test_field_relations():
         (faults.LAYER_CHAIN, 0, at(head, "input_shape0"), "I", 5),
         (faults.HEADER, 0, at(head, "input_scale"), "f", 0.0),
         (faults.HEADER, 0, at(head, "input_low"), "f", 1.95),
+        (faults.HEADER, 0, at(head, "stage_layers"), "B", 2),
+        (faults.HEADER, 0, at(head, "stage_rows"), "H", 1),
+        (faults.STAGE, 0, at(head, "stage_layers"), "B", 1),
         (faults.SECTION, 0, SECTION_TABLE, "I", 0),
         (faults.SECTION, 0, SECTION_TABLE, "I", 2),
         (faults.SECTION, 0, SECTION_TABLE, "I", 5),  # the flag says it is required
@@ -467,7 +471,14 @@ def test_field_relations():
         (faults.SECTION, 0, SECTION_TABLE + 8, "I", 449),
         (faults.SECTION, 0, SECTION_TABLE + 12, "I", 1 << 31),
         (faults.SECTION, 0, SECTION_TABLE + 12, "I", 0xFFFFFFF8),
-        (faults.LAYER_KIND, 0, layer, "B", 2),
+        (faults.LAYER_KIND, 0, layer, "B", 2),  # the last is dense
+        (faults.LAYER_KIND, 0, LAYER_TABLE, "B", 7),
+        (faults.COMPILED, 0, LAYER_TABLE, "B", 2),
+        (faults.COMPILED, 0, LAYER_TABLE, "B", 6),
+        (faults.COMPILED, 0, LAYER_TABLE + 1, "B", 2),
+        (faults.COMPILED, 0, layer + 3, "B", 4),
+        (faults.LAYER_FIELD, 0, layer + 3, "B", 0),
+        (faults.LAYER_FIELD, 0, layer + 3, "B", 3),
         (faults.LAYER_FIELD, 0, layer + 1, "B", 1),
         (faults.LAYER_BOUNDS, 0, layer + 2, "B", 0),  # the frozen section is empty
         (faults.LAYER_CHAIN, 0, layer + 24, "I", 11),

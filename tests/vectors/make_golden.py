@@ -1,4 +1,5 @@
-"""Writes golden.tinc and golden.json: an image that pins the format, and what engines make of it.
+"""Writes golden.tinc and golden.json, an image that pins the format and what engines make of it;
+and golden_q8.tinc and golden_q8.json, one with every kind of layer, in integers.
 
 Run it only when the format changes on purpose: python tests/vectors/make_golden.py
 """
@@ -14,7 +15,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "core"))
 
 import images  # noqa: E402
+import q8_reference  # noqa: E402
 import reference  # noqa: E402
+import storage  # noqa: E402
 
 ROUNDS = 40
 
@@ -62,6 +65,82 @@ def build():
     return image.seal()
 
 
+def build_q8():
+    """Every kind of layer and of weights, rows and inputs without a partner, a stage."""
+    train = images.TRAIN_WEIGHTS | images.TRAIN_BIAS
+    image = images.network(
+        (7, 6, 2),
+        [
+            images.conv(3, 3, stride=2, padding=1, train=0),  # 4 x 3 x 3
+            images.depthwise((3, 1), padding=(1, 0, 1, 0), train=0, activation="relu6"),
+            images.conv(3, 1, activation="linear", train=train, eighths=4, step=2.0**-5),
+            images.add(1),
+            images.depthwise(2, train=train),  # 3 x 2 x 3
+            images.max_pool((2, 1), stride=1),  # 2 x 2 x 3
+            images.average_pool(2),
+            images.dense(7, 5, weight_type=storage.INT8),
+            images.dense(5, 3),
+        ],
+        q8=True,
+        input_step=2.0**-6,
+        slots=4,
+        used=3,
+        header={
+            "input_offset": 128,
+            "input_scale": 1 / 64,
+            "input_low": -2,
+            "input_high": 2,
+            "stage_layers": 2,
+            "stage_rows": 2,
+        },
+        learning_rate=0.125,
+    )
+    for i, layer in enumerate(image.layers):
+        if image.has_weights(i):
+            most = 24000 if layer["weight_type"] == storage.INT16 else 90
+            shape = images.weight_shape(layer)
+            image.set_weights(i, np.round(pattern(shape, 11 + 2 * i, 14) * most))
+            image.scales(i, active=False)[:] = 2.0**-6
+            if not layer["flags"]:
+                image.scales(i)[:] *= pattern(image.scales(i).shape, 3, 28) + 1
+            image.bias(i, active=False)[:] = 2**18 + pattern((images.units(layer),), 5, 2**-14)
+    image.slot_samples[:] = pattern(image.slot_samples.shape, 7, 1 / 8) + 128
+    image.slot_classes[:] = [0, 1, 2, 0]
+    image.slot_weights[:] = [1, 2, 16, 0]
+    image.layer_states["y_max"] = [0, 0, 0.5, 0, 0.25, 0, 0, 1.5, 0.75]
+    image.layer_states["widened"][7] = 1
+    image.labels[:3] = [b"one", b"two", b"three"]
+    return image.seal()
+
+
+def samples_q8():
+    return [[(41 * i + 29 * j + 3 * j * j) % 256 for j in range(84)] for i in range(4)]
+
+
+def expected_q8(image):
+    """Logits exactly as q8_reference.py has them, in steps of 2^-10."""
+    inference = []
+    for raw in samples_q8():
+        x = np.clip(np.array(raw) - 128, -127, 127)
+        network = q8_reference.Q8(image, x, learning=False)
+        logits = [network.run(i) for i in range(len(image.layers))][-1]
+        powers = np.exp((logits - logits.max()) / 1024)
+        inference.append(
+            {
+                "raw": raw,
+                "x": x.tolist(),
+                "logits": logits.tolist(),
+                "class": int(np.argmax(logits)),
+                "probabilities": (powers / powers.sum()).tolist(),
+            }
+        )
+    return {
+        "crc32": zlib.crc32(image.file()),
+        "section_crc32": [zlib.crc32(section) for section in image.net],
+        "inference": inference,
+    }
+
+
 def samples():
     """(raw, target), three classes in turn."""
     return [([(37 * i + 90 * (i % 3) + 50 * j) % 256 for j in range(6)], i % 3) for i in range(3)]
@@ -95,7 +174,11 @@ def expected(image):
     }
 
 
+def write(name, image, expected):
+    (HERE / f"{name}.tinc").write_bytes(image.file())
+    (HERE / f"{name}.json").write_text(json.dumps(expected(image), indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    image = build()
-    (HERE / "golden.tinc").write_bytes(image.file())
-    (HERE / "golden.json").write_text(json.dumps(expected(image), indent=1) + "\n")
+    write("golden", build(), expected)
+    write("golden_q8", build_q8(), expected_q8)

@@ -20,14 +20,14 @@ const char tinc_texts[] =
     "section table: entry {W} is not in order or out of bounds (found {F}, limit {E})\0"
     "section table: entry {W} is required but of unknown kind {F}, known up to {E}\0"
     "section {W} has {F} bytes, its table says {E}\0"
-    "layer {W}: kind {F} is unknown, expected {E} (dense)\0"
+    "layer {W}: kind {F} is unknown or has no place here, expected {E} (dense)\0"
     "layer {W}: byte {F} is out of range (found {E})\0"
     "layer {W}: takes {F} inputs, the layer before gives {E}\0"
     "layer {W}: tensor at {F} lies outside its section of {E} bytes\0"
-    "image header: byte {W} asks for format {F}, this TinyInc has {E} (float32, softmax)\0"
+    "image header: byte {W} asks for format {F}, this TinyInc has up to {E}\0"
     "memory: byte {W} is out of range (found {F}, limit {E})\0"
     "settings: byte {W} is out of range (found {F})\0"
-    "layer {W}: value {F} is NaN or infinite\0"
+    "layer {W}: value {F} of a tensor is NaN, infinite or out of range\0"
     "scratch has {F} bytes, expected {E}\0"
     "the network is busy with another call\0"
     "sample has {F} values, expected {E}\0"
@@ -40,17 +40,37 @@ const char tinc_texts[] =
     "memory slot {F} does not exist, there are {E}\0"
     "argument {W} is too short or out of range: {F}, expected {E}\0"
     "diverged: layer {W} gives NaN or values beyond 1e30, the learning rate may be too high\0"
-    "argument {W} is of the wrong type, expected a writable array of '{T}'\0";
+    "argument {W} is of the wrong type, expected a writable array of '{T}'\0"
+    "layer {W} cannot run in strips: it is dense, an addition or trained\0";
 
+const uint32_t tinc_powers_of_ten[] = {1000000000, 100000000, 10000000, 1000000, 100000,
+                                       10000,      1000,      100,      10,      1};
+
+/* By subtraction: not every processor divides. */
 static char *put_number(char *to, uint32_t number) {
-    uint32_t power = 1;
-    while (number / power >= 10u) {
-        power *= 10u;
+    uint32_t i = 0;
+    while (i < 9u && number < tinc_powers_of_ten[i]) {
+        i++;
     }
-    for (; power > 0; power /= 10u) {
-        *to++ = (char)('0' + number / power % 10u);
+    for (; i < 10u; i++) {
+        char digit = '0';
+        for (; number >= tinc_powers_of_ten[i]; number -= tinc_powers_of_ten[i]) {
+            digit++;
+        }
+        *to++ = digit;
     }
     return to;
+}
+
+/* What stands for a letter in braces. */
+static char *put_place(char *to, char letter, const tinc_fault *fault) {
+    if (letter == 'C' || letter == 'T') {
+        *to = (char)(letter == 'C' ? fault->where : fault->expected);
+        return to + 1;
+    }
+    return put_number(to, letter == 'W'   ? fault->where
+                          : letter == 'F' ? fault->found
+                                          : fault->expected);
 }
 
 size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
@@ -59,29 +79,16 @@ size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]) {
         while (*from++ != '\0') {
         }
     }
-    char *to = text, *const room = text + TINC_TEXT_BYTES - 11; /* ten digits and the NUL */
-    for (; from < end && *from != '\0' && to < room; from++) {
+    char *to = text, *const last = text + TINC_TEXT_BYTES - 1; /* room for the NUL */
+    for (; from < end && *from != '\0' && to < last; from++) {
         if (*from != '{') {
             *to++ = *from;
-            continue;
+        } else if (last - to < 10) { /* a number may have ten digits */
+            break;
+        } else {
+            to = put_place(to, from[1], fault);
+            from += 2;
         }
-        switch (from[1]) {
-        case 'C':
-            *to++ = (char)fault->where;
-            break;
-        case 'T':
-            *to++ = (char)fault->expected;
-            break;
-        case 'W':
-            to = put_number(to, fault->where);
-            break;
-        case 'F':
-            to = put_number(to, fault->found);
-            break;
-        default:
-            to = put_number(to, fault->expected);
-        }
-        from += 2;
     }
     *to = '\0';
     return (size_t)(to - text);

@@ -1,13 +1,9 @@
-/* Images: is this a network, and where is everything? Nothing is used before it was checked here.
+/* Images: is this a network, and where is everything? Nothing is used before it was checked here,
+ * or, as for the layer table, in layers.c.
  *
  * Sizes are compared by subtraction from what is known to fit, so that no sum can overflow: a
- * section is below 2^31 bytes, a layer has at most 65535 units. */
-#include "internal.h"
-
-#define MOST_BYTES 0x7FFFFFF8u
-
-/* Byte offset of a field, for faults that name one. */
-#define AT(type, field) ((uint32_t)offsetof(type, field))
+ * section is below 2^31 bytes, a layer has at most 65535 values. */
+#include "check.h"
 
 typedef char header_is_128_bytes[sizeof(tinc_header) == 128 ? 1 : -1];
 typedef char section_is_32_bytes[sizeof(tinc_section) == 32 ? 1 : -1];
@@ -15,18 +11,31 @@ typedef char layer_is_96_bytes[sizeof(tinc_layer) == 96 ? 1 : -1];
 typedef char memory_is_64_bytes[sizeof(tinc_memory) == 64 ? 1 : -1];
 typedef char state_is_128_bytes[sizeof(tinc_state) == 128 ? 1 : -1];
 
-/* NaN is in no range. */
-static int within(float x, float low, float high) {
-    return x >= low && x <= high;
+/* Bits of a float as an integer that orders as the floats do; NaN lies beyond both infinities. */
+static int32_t order(uint32_t bits) {
+    const int32_t magnitude = (int32_t)(bits & 0x7FFFFFFFu);
+    return bits >> 31 ? -magnitude : magnitude;
 }
 
-/* Is [offset, offset + bytes) inside a section, and aligned to 8? */
-static int fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
+int tinc_within(const float *x, float low, float high) {
+    const int32_t at = order(tinc_float_bits(*x));
+    return at >= order(tinc_float_bits(low)) && at <= order(tinc_float_bits(high));
+}
+
+int tinc_is_power(const float *x, float low, float high) {
+    return tinc_within(x, low, high) && (tinc_float_bits(*x) & 0x007FFFFFu) == 0;
+}
+
+uint32_t tinc_product(uint32_t a, uint32_t b) {
+    const uint32_t high = (a >> 16) * b, low = (a & 0xFFFFu) * b;
+    return high > 0x7FFFu || low > MOST_BYTES - (high << 16) ? 0xFFFFFFFFu : (high << 16) + low;
+}
+
+int tinc_fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
     return offset % 8u == 0 && offset <= section_bytes && bytes <= section_bytes - offset;
 }
 
-/* Are `bytes` bytes, a multiple of 4 and aligned to 4, all 0? */
-static int all_zero(const void *data, size_t bytes) {
+int tinc_all_zero(const void *data, size_t bytes) {
     const uint32_t *word = data;
     uint32_t any = 0;
     for (size_t i = 0; i < bytes / 4u; i++) {
@@ -39,7 +48,8 @@ static int fail_header(tinc_net *net, uint32_t field, uint32_t found) {
     return tinc_fail(net, TINC_E_HEADER, field, found, 0);
 }
 
-static int check_header(tinc_net *net, size_t bytes) {
+/* Magic, version and sizes: what says how much there is to read. */
+static int check_extent(tinc_net *net, size_t bytes) {
     const tinc_header *h = net->header;
     if (h->magic[0] != 'T' || h->magic[1] != 'I' || h->magic[2] != 'N' || h->magic[3] != 'C') {
         return tinc_fail(net, TINC_E_MAGIC, 0, 0, 0);
@@ -65,13 +75,19 @@ static int check_header(tinc_net *net, size_t bytes) {
     if (h->file_bytes < needed || h->file_bytes > MOST_BYTES || h->file_bytes % 8u != 0) {
         return fail_header(net, AT(tinc_header, file_bytes), h->file_bytes);
     }
-    if (h->format != TINC_F32) {
-        return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, format), h->format, TINC_F32);
+    return TINC_OK;
+}
+
+static int check_modes(tinc_net *net) {
+    const tinc_header *h = net->header;
+    const uint32_t least = TINYINC_F32 ? TINC_F32 : TINC_Q8;
+    if (h->format < least || h->format > TINC_Q8) {
+        return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, format), h->format, TINC_Q8);
     }
     if (h->head != TINC_SOFTMAX) {
         return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, head), h->head, TINC_SOFTMAX);
     }
-    if (h->input_type != 0) {
+    if (h->input_type != h->format) {
         return fail_header(net, AT(tinc_header, input_type), h->input_type);
     }
     if (h->normalisation != 0) {
@@ -80,33 +96,72 @@ static int check_header(tinc_net *net, size_t bytes) {
     if (h->optimiser != 0) {
         return fail_header(net, AT(tinc_header, optimiser), h->optimiser);
     }
+    return TINC_OK;
+}
+
+static int check_shape(tinc_net *net) {
+    const tinc_header *h = net->header;
     if (h->input_rank < 1 || h->input_rank > 4) {
         return fail_header(net, AT(tinc_header, input_rank), h->input_rank);
     }
     net->inputs = 1;
     for (uint32_t axis = 0; axis < 4; axis++) {
         const uint32_t size = h->input_shape[axis];
-        if (size < 1 || size > TINC_MAX_UNITS / net->inputs ||
-            (axis >= h->input_rank && size != 1)) {
+        const uint32_t most = axis < h->input_rank ? TINC_MAX_UNITS : 1;
+        if (size < 1 || size > most || size * net->inputs > TINC_MAX_UNITS) {
             return fail_header(net, AT(tinc_header, input_shape) + 4u * axis, size);
         }
         net->inputs *= size;
     }
+    return TINC_OK;
+}
+
+static uint32_t exponent_of(float x) {
+    return tinc_magnitude_bits(x) >> 23;
+}
+
+/* Q8 normalises in integers: the scale has all its bits, and the offset, in steps of the input, is
+ * below 2^14. Exponents add up, so that the bound is at most that: 2^12 where both mantissas are
+ * 1. */
+static int is_integer_input(const tinc_header *h) {
+    return exponent_of(h->input_scale) > 0 &&
+           exponent_of(h->input_offset) + exponent_of(h->input_scale) <=
+               exponent_of(h->input_step) + 127u + 12u;
+}
+
+static int check_normalisation(tinc_net *net) {
+    const tinc_header *h = net->header;
     if (!tinc_is_finite(h->input_offset)) {
         return fail_header(net, AT(tinc_header, input_offset), 0);
     }
-    if (!tinc_is_finite(h->input_scale) || h->input_scale == 0.0f) {
+    if (!tinc_is_finite(h->input_scale) || tinc_magnitude_bits(h->input_scale) == 0) {
         return fail_header(net, AT(tinc_header, input_scale), 0);
     }
-    if (!within(h->input_low, -1e6f, 1e6f) || !within(h->input_high, -1e6f, 1e6f) ||
-        h->input_low >= h->input_high) {
+    if (!tinc_within(&h->input_low, -1e6f, 1e6f) || !tinc_within(&h->input_high, -1e6f, 1e6f) ||
+        order(tinc_float_bits(h->input_low)) >= order(tinc_float_bits(h->input_high))) {
         return fail_header(net, AT(tinc_header, input_low), 0);
     }
-    const uint32_t tail = AT(tinc_header, input_step);
-    if (!all_zero((const uint8_t *)h + tail, sizeof *h - tail)) {
-        return fail_header(net, tail, 0);
+    if (tinc_is_q8(net) ? !tinc_is_power(&h->input_step, LEAST_STEP, MOST_STEP)
+                        : tinc_float_bits(h->input_step) != 0) {
+        return fail_header(net, AT(tinc_header, input_step), 0);
+    }
+    if (tinc_is_q8(net) && !is_integer_input(h)) {
+        return fail_header(net, AT(tinc_header, input_scale), 0);
+    }
+    if (h->input_zero_point != 0) {
+        return fail_header(net, AT(tinc_header, input_zero_point), (uint32_t)h->input_zero_point);
+    }
+    if (h->reserved8 != 0 || !tinc_all_zero(h->reserved, sizeof h->reserved)) {
+        return fail_header(net, AT(tinc_header, reserved8), h->reserved8);
     }
     return TINC_OK;
+}
+
+static int check_header(tinc_net *net, size_t bytes) {
+    int error = check_extent(net, bytes);
+    error = error ? error : check_modes(net);
+    error = error ? error : check_shape(net);
+    return error ? error : check_normalisation(net);
 }
 
 static int check_sections(tinc_net *net) {
@@ -119,8 +174,8 @@ static int check_sections(tinc_net *net) {
     for (uint32_t i = 0; i < h->section_count; i++) {
         const tinc_section *s = &table[i];
         if (s->flags & ~(uint32_t)(TINC_SECTION_REQUIRED | TINC_SECTION_READ_ONLY) ||
-            !all_zero(s->reserved, sizeof s->reserved) || s->offset < end ||
-            !fits(s->offset, s->bytes, h->file_bytes) || s->bytes % 8u != 0) {
+            !tinc_all_zero(s->reserved, sizeof s->reserved) || s->offset < end ||
+            !tinc_fits(s->offset, s->bytes, h->file_bytes) || s->bytes % 8u != 0) {
             return tinc_fail(net, TINC_E_SECTION, i, s->offset, h->file_bytes);
         }
         end = s->offset + s->bytes;
@@ -142,87 +197,6 @@ static int check_sections(tinc_net *net) {
         }
     }
     return TINC_OK;
-}
-
-static int fail_layer(tinc_net *net, uint32_t l, uint32_t field, uint32_t found) {
-    return tinc_fail(net, TINC_E_LAYER_FIELD, l, field, found);
-}
-
-/* Fields that only later formats use. */
-static int check_reserved(tinc_net *net, uint32_t l) {
-    const tinc_layer *layer = &net->layers[l];
-    const uint32_t geometry = AT(tinc_layer, kernel);
-    if (!all_zero(layer->kernel, 8) || layer->dilation[0] != 0 || layer->dilation[1] != 0) {
-        return fail_layer(net, l, geometry, 0);
-    }
-    if (layer->source != 0xFFFFu) {
-        return fail_layer(net, l, AT(tinc_layer, source), layer->source);
-    }
-    if (layer->groups != 0) {
-        return fail_layer(net, l, AT(tinc_layer, groups), layer->groups);
-    }
-    const uint32_t tail = AT(tinc_layer, scales_offset);
-    if (!all_zero(&layer->scales_offset, sizeof *layer - tail)) {
-        return fail_layer(net, l, tail, 0);
-    }
-    return TINC_OK;
-}
-
-static int check_layer(tinc_net *net, uint32_t l) {
-    const tinc_layer *layer = &net->layers[l];
-    const int last = l + 1 == net->layer_count;
-    if (layer->kind != TINC_DENSE) {
-        return tinc_fail(net, TINC_E_LAYER_KIND, l, layer->kind, TINC_DENSE);
-    }
-    if (layer->activation != (last ? TINC_LINEAR : TINC_RELU)) {
-        return fail_layer(net, l, AT(tinc_layer, activation), layer->activation);
-    }
-    if (layer->flags & ~(TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS)) {
-        return fail_layer(net, l, AT(tinc_layer, flags), layer->flags);
-    }
-    if (layer->update_eighths != 8) {
-        return fail_layer(net, l, AT(tinc_layer, update_eighths), layer->update_eighths);
-    }
-    if (layer->weight_type != 0) {
-        return fail_layer(net, l, AT(tinc_layer, weight_type), layer->weight_type);
-    }
-    if (layer->bias_type != 0) {
-        return fail_layer(net, l, AT(tinc_layer, bias_type), layer->bias_type);
-    }
-    if (layer->optimiser_slots != 0) {
-        return fail_layer(net, l, AT(tinc_layer, optimiser_slots), layer->optimiser_slots);
-    }
-    if (layer->rank != 1) {
-        return fail_layer(net, l, AT(tinc_layer, rank), layer->rank);
-    }
-    const uint32_t inputs = layer->input_shape[0], units = layer->output_shape[0];
-    const uint32_t chained = l == 0 ? net->inputs : net->layers[l - 1].output_shape[0];
-    if (inputs != chained) {
-        return tinc_fail(net, TINC_E_LAYER_CHAIN, l, inputs, chained);
-    }
-    for (uint32_t axis = 1; axis < 3; axis++) {
-        if (layer->input_shape[axis] != 1 || layer->output_shape[axis] != 1) {
-            return fail_layer(net, l, AT(tinc_layer, input_shape) + 4u * axis,
-                              layer->input_shape[axis]);
-        }
-    }
-    if (units < 1 || units > TINC_MAX_UNITS) {
-        return fail_layer(net, l, AT(tinc_layer, output_shape), units);
-    }
-    if (layer->active > units) {
-        return fail_layer(net, l, AT(tinc_layer, active), layer->active);
-    }
-    const uint32_t weights = layer->flags & TINC_TRAIN_WEIGHTS ? TINC_TRAINED : TINC_FROZEN;
-    const uint32_t bias = layer->flags & TINC_TRAIN_BIAS ? TINC_TRAINED : TINC_FROZEN;
-    /* at most 65535 * 65535 values, which fits 32 bits; their bytes may not */
-    if (units * inputs > MOST_BYTES / 4u ||
-        !fits(layer->weights_offset, 4u * units * inputs, net->bytes[weights])) {
-        return tinc_fail(net, TINC_E_LAYER_BOUNDS, l, layer->weights_offset, net->bytes[weights]);
-    }
-    if (!fits(layer->bias_offset, 4u * units, net->bytes[bias])) {
-        return tinc_fail(net, TINC_E_LAYER_BOUNDS, l, layer->bias_offset, net->bytes[bias]);
-    }
-    return check_reserved(net, l);
 }
 
 int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
@@ -247,9 +221,9 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
         error = check_sections(net);
     }
     for (uint32_t l = 0; error == TINC_OK && l < net->layer_count; l++) {
-        error = check_layer(net, l);
+        error = tinc_check_layer(net, l);
     }
-    return error;
+    return error == TINC_OK ? tinc_check_stage(net) : error;
 }
 
 static int check_memory(tinc_net *net) {
@@ -273,28 +247,30 @@ static int check_memory(tinc_net *net) {
     if (m->element_type != 0 || m->soft_labels != 0 || m->reserved16 != 0) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, element_type), m->element_type, 0);
     }
-    if (!within(m->step, 1e-9f, 1e6f)) {
+    const uint32_t step = tinc_float_bits(net->header->input_step);
+    const int q8 = tinc_is_q8(net); /* q = x + 128, in steps of the input */
+    if (q8 ? tinc_float_bits(m->step) != step : !tinc_within(&m->step, 1e-9f, 1e6f)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, step), 0, 0);
     }
-    if (!within(m->offset, -1e6f, 1e6f)) {
+    if (q8 ? tinc_float_bits(m->offset) != (1u << 31 | (step + (7u << 23)))
+           : !tinc_within(&m->offset, -1e6f, 1e6f)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, offset), 0, 0);
     }
-    if (m->classes_offset < sizeof *m || !fits(m->classes_offset, 2u * m->capacity, bytes)) {
+    if (m->classes_offset < sizeof *m || !tinc_fits(m->classes_offset, 2u * m->capacity, bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, classes_offset), m->classes_offset,
                          bytes);
     }
-    if (m->weights_offset < sizeof *m || !fits(m->weights_offset, 2u * m->capacity, bytes)) {
+    if (m->weights_offset < sizeof *m || !tinc_fits(m->weights_offset, 2u * m->capacity, bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, weights_offset), m->weights_offset,
                          bytes);
     }
     if (m->samples_offset < sizeof *m ||
-        (m->capacity > 0 && m->stride > MOST_BYTES / m->capacity) ||
-        !fits(m->samples_offset, m->stride * m->capacity, bytes)) {
+        !tinc_fits(m->samples_offset, tinc_product(m->stride, m->capacity), bytes)) {
         return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, samples_offset), m->samples_offset,
                          bytes);
     }
     const uint32_t tail = AT(tinc_memory, soft_offset);
-    if (!all_zero(&m->soft_offset, sizeof *m - tail)) {
+    if (!tinc_all_zero(&m->soft_offset, sizeof *m - tail)) {
         return tinc_fail(net, TINC_E_MEMORY, tail, m->soft_offset, 0);
     }
     net->memory = (tinc_memory *)(void *)net->section[TINC_MEMORY];
@@ -305,29 +281,48 @@ static int fail_state(tinc_net *net, uint32_t field, uint32_t found) {
     return tinc_fail(net, TINC_E_STATE, field, found, 0);
 }
 
+typedef struct {
+    uint32_t field;
+    float low, high;
+} tinc_range;
+
+const tinc_range tinc_settings[] = {
+    {AT(tinc_state, learning_rate), 1e-9f, 10.0f},
+    {AT(tinc_state, static_ratio), 0.0f, 1.0f},
+    {AT(tinc_state, s_min), 0.0f, 1.0f},
+    {AT(tinc_state, s_max), 0.0f, 1.0f},
+    {AT(tinc_state, zeta), 0.0f, 1.0f},
+    {AT(tinc_state, d_min), 0.0f, 1.0f},
+    {AT(tinc_state, d_max), 0.0f, 1.0f},
+    {AT(tinc_state, beta), 0.0f, 10.0f},
+    {AT(tinc_state, d_threshold), 0.0f, 10.0f},
+    {AT(tinc_state, error_threshold), 1e-6f, 1e6f},
+    {AT(tinc_state, hidden_ratio), 0.0f, 1.0f},
+    {AT(tinc_state, input_threshold), 0.0f, 1.0f},
+    {AT(tinc_state, vote), 0.0f, 100.0f},
+};
+
 static int check_settings(tinc_net *net) {
-    const tinc_state *s = net->state;
-    const struct {
-        float value, low, high;
-        uint32_t field;
-    } settings[] = {
-        {s->learning_rate, 1e-9f, 10.0f, AT(tinc_state, learning_rate)},
-        {s->static_ratio, 0.0f, 1.0f, AT(tinc_state, static_ratio)},
-        {s->s_min, 0.0f, 1.0f, AT(tinc_state, s_min)},
-        {s->s_max, 0.0f, 1.0f, AT(tinc_state, s_max)},
-        {s->zeta, 0.0f, 1.0f, AT(tinc_state, zeta)},
-        {s->d_min, 0.0f, 1.0f, AT(tinc_state, d_min)},
-        {s->d_max, 0.0f, 1.0f, AT(tinc_state, d_max)},
-        {s->beta, 0.0f, 10.0f, AT(tinc_state, beta)},
-        {s->d_threshold, 0.0f, 10.0f, AT(tinc_state, d_threshold)},
-        {s->error_threshold, 1e-6f, 1e6f, AT(tinc_state, error_threshold)},
-        {s->hidden_ratio, 0.0f, 1.0f, AT(tinc_state, hidden_ratio)},
-        {s->input_threshold, 0.0f, 1.0f, AT(tinc_state, input_threshold)},
-        {s->vote, 0.0f, 100.0f, AT(tinc_state, vote)},
-    };
-    for (uint32_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-        if (!within(settings[i].value, settings[i].low, settings[i].high)) {
-            return fail_state(net, settings[i].field, 0);
+    for (uint32_t i = 0; i < sizeof tinc_settings / sizeof tinc_settings[0]; i++) {
+        const tinc_range *range = &tinc_settings[i];
+        const void *at = (const uint8_t *)net->state + range->field;
+        if (!tinc_within(at, range->low, range->high)) {
+            return fail_state(net, range->field, 0);
+        }
+    }
+    if (tinc_is_q8(net) && !tinc_is_power(&net->state->learning_rate, 1e-9f, 10.0f)) {
+        return fail_state(net, AT(tinc_state, learning_rate), 0);
+    }
+    return TINC_OK;
+}
+
+static int check_layer_states(tinc_net *net) {
+    const tinc_layer_state *layer = tinc_layer_states(net);
+    const uint32_t most = tinc_is_q8(net) ? MOST_WIDENED : 0;
+    for (uint32_t l = 0; l < net->layer_count; l++) {
+        if (!tinc_within(&layer[l].y_max, 0.0f, 3e38f) || layer[l].widened > most) {
+            const uint32_t at = l * (uint32_t)sizeof *layer;
+            return fail_state(net, net->state->layers_offset + at, layer[l].widened);
         }
     }
     return TINC_OK;
@@ -355,31 +350,26 @@ static int check_state(tinc_net *net) {
     if (s->generator == 0) {
         return fail_state(net, AT(tinc_state, generator), 0);
     }
-    if (!all_zero(s->rates, sizeof s->rates)) {
+    if (!tinc_all_zero(s->rates, sizeof s->rates)) {
         return fail_state(net, AT(tinc_state, rates), 0);
     }
-    if (!all_zero(s->reserved, sizeof s->reserved)) {
+    if (!tinc_all_zero(s->reserved, sizeof s->reserved)) {
         return fail_state(net, AT(tinc_state, reserved), 0);
     }
     const uint32_t layer_bytes = net->layer_count * (uint32_t)sizeof(tinc_layer_state);
-    if (s->layers_offset < sizeof *s || !fits(s->layers_offset, layer_bytes, bytes)) {
+    if (s->layers_offset < sizeof *s || !tinc_fits(s->layers_offset, layer_bytes, bytes)) {
         return fail_state(net, AT(tinc_state, layers_offset), s->layers_offset);
     }
     const uint32_t class_bytes = s->class_capacity * (uint32_t)sizeof(tinc_class_state);
-    if (s->classes_offset < sizeof *s || !fits(s->classes_offset, class_bytes, bytes)) {
+    if (s->classes_offset < sizeof *s || !tinc_fits(s->classes_offset, class_bytes, bytes)) {
         return fail_state(net, AT(tinc_state, classes_offset), s->classes_offset);
     }
     if (s->labels_offset < sizeof *s ||
-        !fits(s->labels_offset, s->class_capacity * s->label_bytes, bytes)) {
+        !tinc_fits(s->labels_offset, s->class_capacity * s->label_bytes, bytes)) {
         return fail_state(net, AT(tinc_state, labels_offset), s->labels_offset);
     }
-    const tinc_layer_state *layer = tinc_layer_states(net);
-    for (uint32_t l = 0; l < net->layer_count; l++) {
-        if (!within(layer[l].y_max, 0.0f, 3e38f) || layer[l].reserved != 0) {
-            return fail_state(net, s->layers_offset + l * (uint32_t)sizeof *layer, 0);
-        }
-    }
-    return check_settings(net);
+    const int error = check_layer_states(net);
+    return error ? error : check_settings(net);
 }
 
 int tinc_open(tinc_net *net, void *const section[TINC_SECTIONS],
@@ -414,15 +404,6 @@ static tinc_section *table_entry(const tinc_net *net, uint32_t kind) {
     return &table[net->section_index[kind]];
 }
 
-static int check_finite(tinc_net *net, uint32_t l, const float *values, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        if (!tinc_is_finite(values[i])) {
-            return tinc_fail(net, TINC_E_VALUE, l, i, 0);
-        }
-    }
-    return TINC_OK;
-}
-
 int tinc_check(tinc_net *net) {
     if (structure_crc(net) != net->header->structure_crc) {
         return tinc_fail(net, TINC_E_STRUCTURE_CRC, 0, 0, 0);
@@ -434,11 +415,9 @@ int tinc_check(tinc_net *net) {
         }
     }
     for (uint32_t l = 0; l < net->layer_count; l++) {
-        const tinc_layer *layer = &net->layers[l];
-        const uint32_t units = layer->output_shape[0];
-        if (check_finite(net, l, tinc_weights(net, layer), units * layer->input_shape[0]) ||
-            check_finite(net, l, tinc_bias(net, layer), units)) {
-            return net->fault.code;
+        const int error = tinc_check_tensors(net, l);
+        if (error) {
+            return error;
         }
     }
     for (uint32_t slot = 0; net->memory != NULL && slot < net->memory->count; slot++) {

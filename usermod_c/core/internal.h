@@ -27,6 +27,9 @@ static inline int tinc_is_finite(float x) {
     return (tinc_float_bits(x) & 0x7F800000u) != 0x7F800000u;
 }
 
+/* A value of a gradient, float32 or int32 by the network's format, where only its bits matter. */
+typedef uint32_t __attribute__((may_alias)) tinc_word;
+
 /* Magnitudes order as their bits do: comparing integers is quick where floats are emulated. */
 static inline uint32_t tinc_magnitude_bits(float x) {
     return tinc_float_bits(x) & 0x7FFFFFFFu;
@@ -56,6 +59,11 @@ static inline uint32_t tinc_noise(uint32_t draw, uint32_t i) {
     return ((draw + i * 0x9E3779B9u) * 0x85EBCA6Bu) >> 24;
 }
 
+/* The same with 16 bits. */
+static inline uint32_t tinc_noise16(uint32_t draw, uint32_t i) {
+    return ((draw + i * 0x9E3779B9u) * 0x85EBCA6Bu) >> 16;
+}
+
 /* Uniform in [0, 1), exact in float32. */
 static inline float tinc_uniform(tinc_state *state) {
     return (float)(tinc_next(state) >> 8) * (1.0f / 16777216.0f);
@@ -67,22 +75,76 @@ static inline uint32_t tinc_count_up(uint32_t counter) {
 
 /* ---- image.c: tensors and tables of an opened network ---- */
 
+#ifndef TINYINC_F32
+#define TINYINC_F32 1
+#endif
+
+static inline int tinc_is_q8(const tinc_net *net) {
+    return !TINYINC_F32 || net->header->format == TINC_Q8;
+}
+
+/* Values that a layer gives; of a dense one, its units in use. */
+static inline uint32_t tinc_layer_outputs(const tinc_layer *layer) {
+    return layer->kind == TINC_DENSE
+               ? layer->active
+               : layer->output_shape[0] * layer->output_shape[1] * layer->output_shape[2];
+}
+
+/* The same at full capacity. */
+static inline uint32_t tinc_layer_capacity(const tinc_layer *layer) {
+    return layer->output_shape[0] * layer->output_shape[1] * layer->output_shape[2];
+}
+
+/* Values that a layer takes. */
 static inline uint32_t tinc_layer_inputs(const tinc_net *net, uint32_t layer) {
-    return layer == 0 ? net->inputs : net->layers[layer - 1].active;
+    return layer == 0 ? net->inputs : tinc_layer_outputs(&net->layers[layer - 1]);
+}
+
+static inline int tinc_has_weights(const tinc_layer *layer) {
+    return layer->kind <= TINC_DEPTHWISE;
+}
+
+/* Rows of the weights: units or output channels. Depthwise: one per tap of the kernel. */
+static inline uint32_t tinc_weight_rows(const tinc_layer *layer) {
+    return layer->kind == TINC_DENSE       ? layer->output_shape[0]
+           : layer->kind == TINC_DEPTHWISE ? (uint32_t)layer->kernel[0] * layer->kernel[1]
+                                           : layer->output_shape[2];
+}
+
+/* Weights of a row, at capacity: the inputs that one output sees. Depthwise: the channels. */
+static inline uint32_t tinc_row_weights(const tinc_layer *layer) {
+    return layer->kind == TINC_DENSE ? layer->input_shape[0]
+           : layer->kind == TINC_DEPTHWISE
+               ? layer->input_shape[2]
+               : layer->kernel[0] * layer->kernel[1] * layer->input_shape[2];
 }
 
 static inline uint32_t tinc_classes(const tinc_net *net) {
     return net->layers[net->layer_count - 1].active;
 }
 
-static inline float *tinc_weights(const tinc_net *net, const tinc_layer *layer) {
-    const int section = layer->flags & TINC_TRAIN_WEIGHTS ? TINC_TRAINED : TINC_FROZEN;
-    return (float *)(void *)(net->section[section] + layer->weights_offset);
+/* The section that holds a layer's weights and, in q8, their scales. */
+static inline uint8_t *tinc_weights_section(const tinc_net *net, const tinc_layer *layer) {
+    return net->section[layer->flags & TINC_TRAIN_WEIGHTS ? TINC_TRAINED : TINC_FROZEN];
 }
 
-static inline float *tinc_bias(const tinc_net *net, const tinc_layer *layer) {
+static inline void *tinc_weights(const tinc_net *net, const tinc_layer *layer) {
+    return tinc_weights_section(net, layer) + layer->weights_offset;
+}
+
+/* Q8: the bits of a float32 per unit. */
+static inline uint32_t *tinc_scales(const tinc_net *net, const tinc_layer *layer) {
+    return (uint32_t *)(void *)(tinc_weights_section(net, layer) + layer->scales_offset);
+}
+
+static inline void *tinc_bias(const tinc_net *net, const tinc_layer *layer) {
     const int section = layer->flags & TINC_TRAIN_BIAS ? TINC_TRAINED : TINC_FROZEN;
-    return (float *)(void *)(net->section[section] + layer->bias_offset);
+    return net->section[section] + layer->bias_offset;
+}
+
+/* Input channels whose weights are trained, the first ones; of a dense layer, inputs. */
+static inline uint32_t tinc_trained_channels(const tinc_layer *layer, uint32_t channels) {
+    return channels * layer->update_eighths / 8u;
 }
 
 static inline tinc_layer_state *tinc_layer_states(const tinc_net *net) {
@@ -110,31 +172,176 @@ static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
 /* Refuse a sample with a value that is NaN or beyond `most` in magnitude, naming the first. */
 int tinc_check_sample(tinc_net *net, const float *x, float most);
 
-/* ---- forward.c: the scratch, and the way forward that infer and learn share ---- */
+/* ---- plan.c ---- */
 
+/* A call at work: its network, and the scratch as planned. */
 typedef struct {
+    tinc_net *net;
     uint32_t *busy;
-    float *outputs;     /* of every layer in turn, at capacity; the last are the logits */
-    float *delta;       /* gradient at a layer's outputs */
-    float *delta_below; /* and at its inputs */
-    uint16_t *inputs;   /* indices of the inputs that count */
-    uint16_t *rows;     /* indices of the rows that are trained */
+    tinc_tensor *tensors;
+    uint8_t *scratch;
+    const void *x; /* the normalised sample */
+    int learning;
+    uint32_t first;   /* the first layer with trained tensors; layers when there is none */
+    uint32_t forward; /* multiply-accumulates done */
+    uint32_t backward;
 } tinc_work;
 
-/* Lay the work areas out in the scratch and mark it busy; release with *work->busy = 0. */
-int tinc_begin(tinc_net *net, void *scratch, size_t bytes, tinc_work *work);
+/* Plan the scratch, and mark it busy; release with *work->busy = 0. */
+int tinc_begin(tinc_net *net, const void *x, int learning, void *scratch, size_t bytes,
+               tinc_work *work);
 
-/* Run all layers on x, leaving each layer's output in work->outputs. Returns the logits, or NULL
- * with the fault set when x or a layer has a value that is NaN or beyond 1e30: with smaller ones no
- * update can make a weight infinite. Adds to *macs. */
-float *tinc_forward(tinc_net *net, const float *x, const tinc_work *work, uint32_t *macs);
+static inline tinc_tensor *tinc_tensor_of(const tinc_work *work, uint32_t l, unsigned role) {
+    return &work->tensors[l * TINC_ROLES + role];
+}
+
+/* The moment at which a layer is differentiated. */
+static inline uint32_t tinc_backward_moment(const tinc_net *net, uint32_t l) {
+    return 2u * net->layer_count - 1u - l;
+}
+
+/* Where a tensor lies, or NULL when there is none. */
+static inline void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
+    const tinc_tensor *tensor = tinc_tensor_of(work, l, role);
+    return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
+}
+
+/* What a layer takes: the sample, or the outputs of the layer before. */
+static inline const void *tinc_input(const tinc_work *work, uint32_t l) {
+    return l == 0 ? work->x : tinc_place(work, l - 1, TINC_VALUES);
+}
+
+/* The same when the layer is differentiated: NULL when its values are gone by then, because no
+ * weight is trained by them; the mask of the layer before then tells which may have been not 0. */
+static inline const void *tinc_kept_input(const tinc_work *work, uint32_t l) {
+    if (l > 0) {
+        const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
+        const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
+        if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
+            return NULL;
+        }
+    }
+    return tinc_input(work, l);
+}
+
+/* How many elements of a layer's gradient can differ from 0: a max pool behind it passes on one per
+ * window. */
+uint32_t tinc_most_listed(const tinc_net *net, uint32_t l);
+
+/* Call the layer arithmetic of the network's format: TINC_CALL(net, run(work, l, in, out, rows)).
+ */
+#if TINYINC_F32
+#define TINC_CALL(net, call) (tinc_is_q8(net) ? tinc_q8_##call : tinc_f32_##call)
+#else
+#define TINC_CALL(net, call) tinc_q8_##call
+#endif
+
+/* ---- forward.c: layer after layer ---- */
+
+/* The rows [from, to) of a layer's output are to be computed, row `from` at the start of the output
+ * buffer; the input buffer starts with row `input_from` of the input. A dense layer is one row. */
+typedef struct {
+    uint32_t from, to, input_from;
+} tinc_rows;
+
+/* Run all layers on work->x. Returns the logits, or NULL with the fault set when (in f32) x or a
+ * layer has a value that is NaN or beyond 1e30: with smaller ones no update can make a weight
+ * infinite. */
+void *tinc_forward(tinc_work *work);
 
 /* Turn n logits into probabilities in place; returns log sum exp(logit - largest). */
 float tinc_softmax(float *logits, uint32_t n);
 
 uint32_t tinc_argmax(const float *values, uint32_t n);
 
-/* ---- dense.c: kernels on one dense layer, float32; w has a row of `stride` per unit ---- */
+/* ---- patch.c: what one output of a convolution sees, whatever the format ---- */
+
+/* The part of a kernel that lies inside the image, along one axis: `count` taps from `tap` on, over
+ * the input from `at` on. */
+typedef struct {
+    uint32_t tap, at, count;
+} tinc_span;
+
+/* Of the output at `position` along axis 0 (height) or 1 (width). */
+static inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint32_t position) {
+    const uint32_t start = position * layer->stride[axis], padding = layer->padding[axis];
+    const uint32_t kernel = layer->kernel[axis], extent = layer->input_shape[axis];
+    const uint32_t tap = start < padding ? padding - start : 0;
+    const uint32_t at = start + tap - padding;
+    if (tap >= kernel || at >= extent) {
+        return (tinc_span){0, 0, 0};
+    }
+    const uint32_t left = kernel - tap, room = extent - at;
+    return (tinc_span){tap, at, left < room ? left : room};
+}
+
+/* Copy the inputs that output (y, x) sees into patch[kernel height][kernel width][channels], zeros
+ * where the kernel hangs over the edge; a value has `size` bytes (1 or 4). `input` starts with row
+ * input_from. */
+void tinc_gather(const tinc_layer *layer, const void *input, uint32_t input_from, uint32_t y,
+                 uint32_t x, uint32_t size, void *patch);
+
+/* ---- the layers in float32 (f32_*.c) and in q8 (q8_*.c): the same calls ---- */
+
+/* Run a layer with its activation: rows of out from in. Fills TINC_WINNERS where planned. Counts
+ * into work->forward. In f32, a value that is NaN or beyond 1e30 before the activation is recorded
+ * as fault TINC_E_DIVERGED. Depthwise with in == out runs in place: a plane of output height x
+ * width values for one channel's results then lies at the start of TINC_FORWARD, its own room
+ * behind it. */
+void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows);
+void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows);
+
+/* A bit per value, the lowest of a byte first: did it pass the layer's activation uncut? */
+void tinc_f32_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask);
+void tinc_q8_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask);
+
+/* Class probabilities from n logits, and the likeliest class. */
+uint32_t tinc_f32_probabilities(const void *logits, uint32_t n, float *probabilities);
+uint32_t tinc_q8_probabilities(const void *logits, uint32_t n, float *probabilities);
+
+/* From the logits: figures, and the gradient p - onehot as the last layer's TINC_DELTA, scaled as
+ * the rule asks. Returns whether the sample is to be trained. counts gets the prediction. */
+int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
+                  float *figures);
+int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
+                 float *figures);
+
+/* Make a layer's TINC_DELTA fit for use, after its masked elements were set to 0: f32 cuts it at
+ * +-1000; q8 shifts it so that the largest has 15 bits. */
+void tinc_f32_settle(tinc_work *work, uint32_t l);
+void tinc_q8_settle(tinc_work *work, uint32_t l);
+
+/* How many elements of the gradient to train with; depth counts trained layers from the output. */
+uint32_t tinc_f32_k(tinc_work *work, uint32_t l, uint32_t depth);
+uint32_t tinc_q8_k(tinc_work *work, uint32_t l, uint32_t depth);
+
+/* Add the gradient at the layer's inputs to the TINC_DELTA of the layer before (and of `source`, if
+ * that is planned), from the listed elements of its own; pools and additions take all. A gradient
+ * that nothing was added to yet (not live) is all zero. Counts into work->backward. */
+void tinc_f32_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+void tinc_q8_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+
+/* One step of SGD on the layer's weights and bias. */
+void tinc_f32_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+void tinc_q8_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+
+/* Bytes of TINC_FORWARD and TINC_BACKWARD room that a layer asks for (beside the list of selected
+ * elements, which learn.c keeps at the start of TINC_BACKWARD). */
+uint32_t tinc_f32_forward_room(const tinc_net *net, uint32_t l);
+uint32_t tinc_q8_forward_room(const tinc_net *net, uint32_t l);
+uint32_t tinc_f32_backward_room(const tinc_net *net, uint32_t l);
+uint32_t tinc_q8_backward_room(const tinc_net *net, uint32_t l);
+
+/* The layer's TINC_BACKWARD room, behind that list. */
+void *tinc_backward_room(const tinc_work *work, uint32_t l);
+
+/* ---- topk.c ---- */
+
+/* As tinc_topk(), for a gradient in either format, int32 or float, and faster; the list has room for
+ * all elements that are not 0. */
+size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int integers);
+
+/* ---- f32_dense.c: kernels on one dense layer, float32; w has a row of `stride` per unit ---- */
 
 /* How many of n values are at least `least` in magnitude and not 0. */
 uint32_t tinc_count_inputs(const float *x, uint32_t n, float least);
@@ -152,13 +359,10 @@ void tinc_dense_listed(float *out, const float *w, const float *bias, const floa
 void tinc_axpy(float *y, float a, const float *x, uint32_t n);
 void tinc_axpy_listed(float *y, float a, const float *x, const uint16_t *list, uint32_t listed);
 
-/* ---- rules.c: how much of a step is done ---- */
+/* ---- f32_rules.c: how much of a step is done ---- */
 
 /* Before the backward pass, with the output's local error Y: the factor for the gradient, or 0 when
  * the sample is left untrained. *probability gets the chance that it had. */
-float tinc_rule_admit(tinc_net *net, float error, float *probability);
-
-/* How many of a layer's units to train; depth counts trained layers from the output, 0 first. */
-uint32_t tinc_rule_k(tinc_net *net, uint32_t layer, uint32_t depth, float error);
+float tinc_f32_admit(tinc_net *net, float error, float *probability);
 
 #endif

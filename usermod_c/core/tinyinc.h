@@ -8,8 +8,13 @@
  * Calls return TINC_OK or a negative tinc_error; net->fault then says what was wrong and where, and
  * tinc_describe() puts it in words. After an error no buffer but the scratch has changed.
  *
- * Units: samples enter the network normalised, x = clip((raw - input_offset) * input_scale).
- * Classes, slots, layers and units count from 0. All values are little-endian. */
+ * A network computes in float32 or in integers (q8), as its image says; the calls are the same. In
+ * q8 no call uses floating point: figures, probabilities and settings are float32 by their bits.
+ *
+ * Units: samples enter the network normalised, x = clip((raw - input_offset) * input_scale), as
+ * float32, or in q8 as int8 in steps of input_step, rounded, within -127..127.
+ * Classes, slots, layers and units count from 0. Images are height by width by channels. All values
+ * are little-endian. */
 #ifndef TINYINC_H
 #define TINYINC_H
 
@@ -17,7 +22,7 @@
 #include <stdint.h>
 
 #define TINC_VERSION_MAJOR 1
-#define TINC_VERSION_MINOR 0
+#define TINC_VERSION_MINOR 1
 #define TINC_MAX_SECTIONS 16
 #define TINC_MAX_LAYERS 32
 #define TINC_MAX_UNITS 65535 /* units of one layer, and values of one sample */
@@ -56,15 +61,28 @@ typedef enum {
     TINC_E_SLOT = -28,
     TINC_E_ARGUMENT = -29,
     TINC_E_DIVERGED = -30,
-    TINC_E_ARGUMENT_TYPE = -31
+    TINC_E_ARGUMENT_TYPE = -31,
+    TINC_E_STAGE = -32
 } tinc_error;
 
-/* Arithmetic of a network. Q8 has its place in the format; this core refuses it. */
+/* Arithmetic of a network. A core built with -DTINYINC_F32=0 has q8 alone, and no float operation.
+ */
 enum { TINC_F32 = 0, TINC_Q8 = 1 };
 /* What follows the last layer: softmax with cross-entropy; the others are reserved. */
 enum { TINC_SOFTMAX = 0, TINC_REGRESSION = 1, TINC_SIGMOID = 2 };
-enum { TINC_DENSE = 1 };
-enum { TINC_LINEAR = 0, TINC_RELU = 1 };
+/* Kinds of layers. Flattening is no layer: a dense one takes the values of an image in order. */
+enum {
+    TINC_DENSE = 1,
+    TINC_CONV = 2,      /* 2D; 1D is one of height 1 */
+    TINC_DEPTHWISE = 3, /* one kernel per channel */
+    TINC_MAX_POOL = 4,
+    TINC_AVERAGE_POOL = 5, /* padding does not count; global: the kernel is the image */
+    TINC_ADD = 6,          /* the layer before plus layer `source` */
+};
+enum { TINC_LINEAR = 0, TINC_RELU = 1, TINC_RELU6 = 2 };
+/* Of f32 both are 0. Q8 weights are stored unsigned and in pairs of rows, see ../SPEC.md. */
+enum { TINC_WEIGHT_F32 = 0, TINC_WEIGHT_INT8 = 1, TINC_WEIGHT_INT16 = 2 };
+enum { TINC_BIAS_F32 = 0, TINC_BIAS_INT32 = 1 };
 enum {
     TINC_RULE_FULL,
     TINC_RULE_STATIC,
@@ -86,11 +104,11 @@ typedef struct {
     uint32_t file_bytes;
     uint32_t sequence;     /* checkpoint number, 0 in a deployed file */
     uint8_t lineage[16];   /* the same in a deployed file and its checkpoints */
-    uint8_t format;        /* TINC_F32 */
+    uint8_t format;        /* TINC_F32 or TINC_Q8 */
     uint8_t head;          /* TINC_SOFTMAX */
     uint8_t section_count; /* 4..16 */
     uint8_t layer_count;   /* 1..32 */
-    uint8_t input_type;    /* 0: float32 activations enter layer 0 */
+    uint8_t input_type;    /* what enters layer 0: 0 float32, 1 int8; the same as format */
     uint8_t normalisation; /* 0: one offset and scale for all values */
     uint8_t optimiser;     /* 0: plain SGD */
     uint8_t input_rank;    /* 1..4 axes in use, the others 1 */
@@ -99,9 +117,12 @@ typedef struct {
     float input_scale;  /* 1 / raw units, not 0 */
     float input_low;    /* normalised units: values below are clipped to it */
     float input_high;
-    float input_step;         /* reserved for q8: scale of the input activation, 0 in f32 */
-    int32_t input_zero_point; /* reserved for q8, 0 in f32 */
-    uint8_t reserved[40];     /* 0 */
+    float input_step;         /* q8: scale of the input, a power of two; 0 in f32 */
+    int32_t input_zero_point; /* 0 */
+    uint8_t stage_layers;     /* the first layers that run strip by strip, 0 for none */
+    uint8_t reserved8;        /* 0 */
+    uint16_t stage_rows;      /* rows of the last of them per strip, 0 when none */
+    uint8_t reserved[36];     /* 0 */
 } tinc_header;
 
 /* Entry of the section table, 32 bytes. Sections follow the structure in the order of the table. */
@@ -119,27 +140,29 @@ typedef struct {
  * else in the frozen section; offsets are from the start of that section and multiples of 8. */
 enum { TINC_TRAIN_WEIGHTS = 1, TINC_TRAIN_BIAS = 2 };
 typedef struct {
-    uint8_t kind;       /* TINC_DENSE */
-    uint8_t activation; /* TINC_LINEAR (the last layer) or TINC_RELU */
+    uint8_t kind;       /* TINC_DENSE.. */
+    uint8_t activation; /* TINC_LINEAR (the last layer, pools), TINC_RELU or TINC_RELU6 */
     uint8_t flags;
-    uint8_t update_eighths;  /* trained input channels in eighths; 8 */
-    uint8_t weight_type;     /* 0 float32; reserved: 1 int8, 2 int16 masters, 3 as byte planes */
-    uint8_t bias_type;       /* 0 float32; reserved: 1 int32 */
-    uint8_t optimiser_slots; /* per trained weight; 0 */
-    uint8_t rank;            /* 1 */
-    uint8_t kernel[2], stride[2], padding[4], dilation[2]; /* convolutions; 0 */
-    uint16_t source;                                       /* residual add; 0xFFFF */
-    uint32_t groups;                                       /* convolutions; 0 */
-    uint32_t input_shape[3];                               /* capacity; dense: {inputs, 1, 1} */
-    uint32_t output_shape[3];                              /* capacity; dense: {units, 1, 1} */
-    uint32_t active;                                       /* units in use, 0..output_shape[0] */
-    uint32_t weights_offset; /* row per unit, row stride input_shape[0] */
+    uint8_t update_eighths;       /* share of the input channels that is trained: 1, 2, 4 or 8 */
+    uint8_t weight_type;          /* TINC_WEIGHT_F32.. */
+    uint8_t bias_type;            /* TINC_BIAS_F32.. */
+    uint8_t optimiser_slots;      /* per trained weight; 0 */
+    uint8_t rank;                 /* 1 dense, else 3 */
+    uint8_t kernel[2], stride[2]; /* height, width */
+    uint8_t padding[4];           /* top, left, bottom, right; zeros */
+    uint8_t dilation[2];          /* 1 */
+    uint16_t source;              /* TINC_ADD: an earlier layer of the same shape; else 0xFFFF */
+    uint32_t groups;              /* 1; depthwise: the channels; dense, pools and add: 0 */
+    uint32_t input_shape[3];      /* capacity; dense: {inputs, 1, 1} */
+    uint32_t output_shape[3];     /* capacity; dense: {units, 1, 1} */
+    uint32_t active;              /* dense: units in use, 0..output_shape[0]; else channels */
+    uint32_t weights_offset;      /* f32: row per unit; depthwise: channels together */
     uint32_t bias_offset;
-    uint32_t scales_offset; /* reserved for q8: per-unit scales; 0 */
+    uint32_t scales_offset; /* q8: float32 per unit, where the weights are; trained: 2^n */
     uint32_t slots_offset;  /* reserved: optimiser slots; 0 */
-    uint32_t masks_offset;  /* reserved: update masks; 0 */
-    float output_step;      /* reserved for q8; 0 */
-    int32_t output_zero_point;
+    uint32_t masks_offset;  /* reserved; 0 */
+    float output_step;      /* q8: scale of the output, 2^n; 0 in f32, pools and the last layer */
+    int32_t output_zero_point; /* 0 */
     uint32_t reserved[4];
 } tinc_layer;
 
@@ -171,7 +194,7 @@ typedef struct {
     uint32_t generator;      /* random state, not 0 */
     uint32_t lessons;        /* samples learned, saturating */
     uint32_t trained;        /* of these, not skipped */
-    float learning_rate;     /* above 0, at most 10 */
+    float learning_rate;     /* above 0, at most 10; q8: a power of two */
     float static_ratio;      /* 0..1, rule static */
     float s_min, s_max;      /* 0..1, rules tinyprop and tinyprop2 (arXiv 2308.09201) */
     float zeta;              /* 0..1, per layer towards the input */
@@ -181,7 +204,7 @@ typedef struct {
     float error_threshold;   /* above 0: rule sampled trains with probability Y / this */
     float hidden_ratio;      /* 0..1: share of hidden units that rule sampled trains */
     float input_threshold;   /* 0..1: share of the largest input below which it skips a weight */
-    float rates[2];          /* reserved: q8 shifts, momentum; 0 */
+    float rates[2];          /* reserved; 0 */
     uint32_t layers_offset;  /* tinc_layer_state per layer */
     uint32_t classes_offset; /* tinc_class_state per class of class_capacity */
     uint32_t labels_offset;  /* label_bytes per class of class_capacity */
@@ -191,8 +214,8 @@ typedef struct {
 } tinc_state;
 
 typedef struct {
-    float y_max; /* running maximum of the layer's local error Y */
-    uint32_t reserved;
+    float y_max;      /* running maximum of the layer's local error Y */
+    uint32_t widened; /* q8: how often the output's step was doubled since the image was made */
 } tinc_layer_state;
 
 typedef struct {
@@ -241,8 +264,8 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes);
  * fill the view. A section of 0 bytes may be NULL. Bases must be aligned to 8. */
 int tinc_open(tinc_net *net, void *const section[TINC_SECTIONS], const size_t bytes[TINC_SECTIONS]);
 
-/* After tinc_open() on a file just read: every CRC, every weight finite, every slot's class in use.
- * O(bytes). */
+/* After tinc_open() on a file just read: every CRC, every weight and scale a number that the
+ * arithmetic bears, every slot's class in use. O(bytes). */
 int tinc_check(tinc_net *net);
 
 /* Before writing: put the section CRCs, then the structure's CRC, into the structure. */
@@ -257,29 +280,58 @@ size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
 
 /* ---- sample.c: from raw values to what the network sees ---- */
 
+/* Bytes of a normalised sample x: 4 per input in f32, 1 in q8. */
+size_t tinc_sample_bytes(const tinc_net *net);
+
 /* Convert n values of a typecode ('b' int8, 'B' uint8, 'h' int16, 'H' uint16, 'f' float32; Python's
- * array module) to normalised x[inputs]. Refuses a wrong count, an unknown type, a misaligned
- * buffer, NaN and infinity, naming the position; x is then undefined. */
-int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float *x);
+ * array module) to normalised x[inputs], float32 or int8. Refuses a wrong count, an unknown type, a
+ * misaligned buffer, NaN and infinity, naming the position; x is then undefined. */
+int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, void *x);
+
+/* ---- plan.c: what needs which scratch, and when ---- */
+
+/* The scratch holds tensors that live from one moment to another: layer l runs at moment l, is
+ * differentiated at moment 2 layers - 1 - l, and is done. */
+enum { TINC_INFER, TINC_LEARN };
+enum {
+    TINC_VALUES,   /* outputs of the layer */
+    TINC_MASK,     /* a bit per output: it was not cut by the activation */
+    TINC_WINNERS,  /* max pool: a byte per output, which of its window was largest */
+    TINC_DELTA,    /* gradient at the outputs, 4 bytes each */
+    TINC_FORWARD,  /* room for the layer's own work */
+    TINC_BACKWARD, /* and when it is differentiated */
+    TINC_ROLES
+};
+typedef struct {
+    uint32_t offset;      /* in the scratch */
+    uint32_t bytes;       /* a multiple of 8; 0: there is no such tensor */
+    uint16_t first, last; /* moments, both included */
+    int16_t exponent;     /* while learning in q8: of a delta's block floating point */
+    uint16_t live;        /* while learning: a delta that something was added to */
+} tinc_tensor;
+
+/* Fill tensors[layers * TINC_ROLES] for TINC_INFER or TINC_LEARN, at full capacity, and place them
+ * so that those that live together do not overlap. Returns the bytes of scratch needed. */
+size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors);
+
+/* That number alone. */
+size_t tinc_scratch_bytes(const tinc_net *net, int work);
 
 /* ---- forward.c and learn.c ---- */
 
-/* Bytes of scratch that tinc_infer() and tinc_learn() need, at full capacity. Aligned to 8. */
-size_t tinc_scratch_bytes(const tinc_net *net);
-
 /* Class probabilities of a normalised sample x[inputs] into probabilities[active classes]; returns
- * the likeliest class (the lowest of equals). */
-int tinc_infer(tinc_net *net, const float *x, float *probabilities, void *scratch,
+ * the likeliest class (the lowest of equals). The scratch is aligned to 8. */
+int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch,
                size_t scratch_bytes);
 
 /* One step of SGD on the sample under the state's rule. Updates trained tensors, y_max, generator
  * and counters; a diverging step (a layer gives NaN or a value beyond 1e30) is refused with
  * TINC_E_DIVERGED, so that weights stay finite: bindings return false for it, since it is no fault
  * of the caller's. counts[4 + layers], figures[TINC_STEP_FIGURES]. */
-int tinc_learn(tinc_net *net, const float *x, uint32_t target, uint32_t *counts, float *figures,
+int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes);
 
-/* ---- dense.c, topk.c: kernels ---- */
+/* ---- f32_dense.c, topk.c: kernels ---- */
 
 /* out[rows][columns] = a[rows][inner] b[inner][columns], row-major; out overlaps neither. */
 void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t inner,
@@ -312,12 +364,12 @@ int tinc_least_useful(tinc_net *net, uint32_t layer);
 int tinc_choose(tinc_net *net, uint32_t excluded);
 
 /* Slot to normalised x[inputs]; returns its class. */
-int tinc_recall(tinc_net *net, uint32_t slot, float *x);
+int tinc_recall(tinc_net *net, uint32_t slot, void *x);
 
 /* A normalised sample in the memory's number format: q = clip(floor((x - offset) / step + 0.5), 0,
- * 255). What is remembered, searched and moved is such a sample, so that these calls are integer
- * arithmetic and agree exactly on every machine. q[inputs]. */
-int tinc_quantise(tinc_net *net, const float *x, uint8_t *q);
+ * 255); in q8 q = x + 128. What is remembered, searched and moved is such a sample, so that these
+ * calls are integer arithmetic and agree exactly on every machine. q[inputs]. */
+int tinc_quantise(tinc_net *net, const void *x, uint8_t *q);
 
 /* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. Where
  * the class has exemplars, the distance to the nearest counts into the state's mean distance. */

@@ -31,6 +31,8 @@ SLOT = -28
 ARGUMENT = -29
 DIVERGED = -30
 ARGUMENT_TYPE = -31
+STAGE = -32
+COMPILED = 1  # of this engine alone
 
 # The same as in usermod_c/core/fault.c. Sections: 0 structure, 1 trained, 2 frozen, 3 memory,
 # 4 state. Arguments count from 1. ALIGNMENT is the C core's alone: Python reads bytes anywhere.
@@ -48,15 +50,15 @@ TEXTS = {
     SECTION_UNKNOWN: "section table: entry {where} is required but of unknown kind {found}, "
     "known up to {expected}",
     SECTION_BYTES: "section {where} has {found} bytes, its table says {expected}",
-    LAYER_KIND: "layer {where}: kind {found} is unknown, expected {expected} (dense)",
+    LAYER_KIND: "layer {where}: kind {found} is unknown or has no place here, "
+    "expected {expected} (dense)",
     LAYER_FIELD: "layer {where}: byte {found} is out of range (found {expected})",
     LAYER_CHAIN: "layer {where}: takes {found} inputs, the layer before gives {expected}",
     LAYER_BOUNDS: "layer {where}: tensor at {found} lies outside its section of {expected} bytes",
-    FORMAT: "image header: byte {where} asks for format {found}, this TinyInc has {expected} "
-    "(float32, softmax)",
+    FORMAT: "image header: byte {where} asks for format {found}, this TinyInc has up to {expected}",
     MEMORY: "memory: byte {where} is out of range (found {found}, limit {expected})",
     STATE: "settings: byte {where} is out of range (found {found})",
-    VALUE: "layer {where}: value {found} is NaN or infinite",
+    VALUE: "layer {where}: value {found} of a tensor is NaN, infinite or out of range",
     SCRATCH: "scratch has {found} bytes, expected {expected}",
     BUSY: "the network is busy with another call",
     SAMPLE_SIZE: "sample has {found} values, expected {expected}",
@@ -72,6 +74,9 @@ TEXTS = {
     "the learning rate may be too high",
     ARGUMENT_TYPE: "argument {where} is of the wrong type, "
     "expected a writable array of '{expected}'",
+    STAGE: "layer {where} cannot run in strips: it is dense, an addition or trained",
+    COMPILED: "layer {where} needs the compiled engine: the pure one has plain dense layers in "
+    "float32",
 }
 
 

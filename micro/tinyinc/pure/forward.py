@@ -9,6 +9,7 @@ from .faults import fail
 from .image import open_net
 from .layout import MAX_UNITS
 
+SCRATCH_BYTES = 8
 LARGEST_VALUE = 1e30  # of samples and layers: with smaller ones no update makes a weight infinite
 
 
@@ -33,29 +34,19 @@ def normalise(sections, raw, x):
         x[i] = min(max((values[i] - offset) * scale, low), high)
 
 
-def _even(n):
-    return (n + 1) & ~1
-
-
-def _scratch_bytes(net):
-    units = [layer.capacity for layer in net.layers]
-    floats = _even(sum(units)) + 2 * _even(max(units))
-    indices = max([layer.stride for layer in net.layers]) + max(units)
-    return (8 + 4 * floats + 2 * indices + 7) & ~7
-
-
-def scratch_bytes(sections):
+def scratch_bytes(sections, learning=True):
     """Bytes of scratch that infer() and learn() ask for. This engine uses only the first, to see
-    that no two calls share a scratch; the size is the C engine's, so that either can run."""
-    return _scratch_bytes(open_net(sections))
+    that no two calls share a scratch; its own lists come and go."""
+    open_net(sections)
+    return SCRATCH_BYTES
 
 
 class Busy:
     """Marks a scratch as in use while a call runs."""
 
-    def __init__(self, net, scratch):
-        if len(scratch) < _scratch_bytes(net):
-            fail(faults.SCRATCH, 0, len(scratch), _scratch_bytes(net))
+    def __init__(self, scratch):
+        if len(scratch) < SCRATCH_BYTES:
+            fail(faults.SCRATCH, 0, len(scratch), SCRATCH_BYTES)
         if scratch[0]:
             fail(faults.BUSY)
         self.scratch = scratch
@@ -118,7 +109,7 @@ def infer(sections, x, probabilities, scratch):
     need_array(3, probabilities, "f", classes)
     if classes == 0:
         fail(faults.CLASS, 0, 0, 0)
-    with Busy(net, scratch):
+    with Busy(scratch):
         logits = forward(net, x)[0][-1]
         for i, probability in enumerate(softmax(logits)[0]):
             probabilities[i] = probability

@@ -92,6 +92,7 @@ def _open_structure(sections):
     net.inputs = _inputs(net.header)
     _open_sections(net)
     _open_layers(net)
+    _check_stage(net)
     return net
 
 
@@ -103,9 +104,11 @@ def _open_header(structure):
         fail(faults.MAGIC)
     if header["version_major"] != 1:
         fail(faults.VERSION, 0, header["version_major"], 1)
-    for name in ("format", "head"):
-        if header[name] != 0:
-            fail(faults.FORMAT, layout.byte_of(layout.HEADER, name), header[name], 0)
+    for name, most in (("format", layout.Q8), ("head", 0)):
+        if header[name] > most:
+            fail(faults.FORMAT, layout.byte_of(layout.HEADER, name), header[name], most)
+    if header["format"] == layout.Q8:
+        fail(faults.COMPILED, 0)
     layout.check(layout.HEADER, header, _wrong_header)
     if header["input_scale"] == 0:
         _wrong_header("input_scale", 0)
@@ -186,14 +189,21 @@ def _check_layer(net, index, entry):
     def wrong(name, value):
         fail(faults.LAYER_FIELD, index, layout.byte_of(layout.LAYER, name), value)
 
-    if entry["kind"] != 1:
-        fail(faults.LAYER_KIND, index, entry["kind"], 1)
+    kind, eighths = entry["kind"], entry["update_eighths"]
+    last = index == net.header["layer_count"] - 1
+    if not layout.DENSE <= kind <= layout.ADD or (last and kind != layout.DENSE):
+        fail(faults.LAYER_KIND, index, kind, layout.DENSE)
+    trained = entry["flags"] & layout.TRAIN_WEIGHTS
+    if eighths not in ((1, 2, 4, 8) if trained else (0, 8)):
+        wrong("update_eighths", eighths)
+    relu6 = entry["activation"] == layout.RELU6 and not last
+    if kind != layout.DENSE or relu6 or (trained and eighths != 8):
+        fail(faults.COMPILED, index)
     inputs, units = entry["input_shape0"], entry["output_shape0"]
     before = net.last.capacity if net.layers else net.inputs
     if inputs != before:
         fail(faults.LAYER_CHAIN, index, inputs, before)
     layout.check(layout.LAYER, entry, wrong)
-    last = index == net.header["layer_count"] - 1
     if entry["activation"] != (layout.LINEAR if last else layout.RELU):
         wrong("activation", entry["activation"])
     if entry["active"] > units:
@@ -205,6 +215,15 @@ def _check_layer(net, index, entry):
         room = net.entries[TRAINED if entry["flags"] & flag else FROZEN]["bytes"]
         if entry[name] % 8 or entry[name] + 4 * values > room:
             fail(faults.LAYER_BOUNDS, index, entry[name], room)
+
+
+def _check_stage(net):
+    """Layers that run strip by strip: none of those here can."""
+    layers = net.header["stage_layers"]
+    if layers >= net.header["layer_count"]:
+        _wrong_header("stage_layers", layers)
+    if layers:
+        fail(faults.STAGE, 0)
 
 
 def _open_memory(net, section):
@@ -254,9 +273,9 @@ def _open_state(net, section):
             wrong(name, state[name])
     for index in range(len(net.layers)):
         at = net.layer_state_at(index)
-        y_max, reserved = struct.unpack_from("<fI", section, at)
-        if not 0 <= y_max <= layout.MAX_Y or reserved:
-            fail(faults.STATE, at)
+        y_max, widened = struct.unpack_from("<fI", section, at)
+        if not 0 <= y_max <= layout.MAX_Y or widened:
+            fail(faults.STATE, at, widened)
 
 
 def _fits(offset, size, start, end):

@@ -22,7 +22,9 @@ STRUCTURE, TRAINED, FROZEN, MEMORY, STATE = range(5)
 SECTIONS = 5
 REQUIRED = 1  # section flag
 TRAIN_WEIGHTS, TRAIN_BIAS = 1, 2  # layer flags
-LINEAR, RELU = 0, 1
+F32, Q8 = 0, 1
+DENSE, CONV, DEPTHWISE, MAX_POOL, AVERAGE_POOL, ADD = range(1, 7)
+LINEAR, RELU, RELU6 = 0, 1, 2
 FULL, STATIC, TINYPROP, TINYPROP2, SAMPLED = range(5)
 
 HEADER = (
@@ -34,7 +36,7 @@ HEADER = (
     ("file_bytes", "I", None, MAX_BYTES),
     ("sequence", "I", None, None),
     ("lineage", "16s", None, None),
-    ("format", "B", 0, 0),
+    ("format", "B", F32, F32),
     ("head", "B", 0, 0),
     ("section_count", "B", 4, MAX_SECTIONS),
     ("layer_count", "B", 1, MAX_LAYERS),
@@ -52,7 +54,10 @@ HEADER = (
     ("input_high", "f", -1e6, 1e6),
     ("input_step", "I", 0, 0),
     ("input_zero_point", "I", 0, 0),
-    ("reserved", "40s", 0, 0),
+    ("stage_layers", "B", None, None),
+    ("reserved8", "B", 0, 0),
+    ("stage_rows", "H", 0, 0),
+    ("reserved", "36s", 0, 0),
 )
 SECTION = (
     ("kind", "I", 1, None),
@@ -63,10 +68,10 @@ SECTION = (
     ("reserved", "12s", 0, 0),
 )
 LAYER = (
-    ("kind", "B", 1, 1),
+    ("kind", "B", DENSE, DENSE),
     ("activation", "B", LINEAR, RELU),
     ("flags", "B", 0, 3),
-    ("update_eighths", "B", 8, 8),
+    ("update_eighths", "B", 0, 8),
     ("weight_type", "B", 0, 0),
     ("bias_type", "B", 0, 0),
     ("optimiser_slots", "B", 0, 0),

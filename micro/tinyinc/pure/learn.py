@@ -30,7 +30,7 @@ def learn(sections, x, target, counts, figures, scratch):
     need_array(5, figures, "f", FIGURES)
     if number(target) >= classes:
         fail(faults.CLASS, 0, number(target), classes)
-    with Busy(net, scratch):
+    with Busy(scratch):
         try:
             outputs, macs = forward(net, x)
         except Diverged:

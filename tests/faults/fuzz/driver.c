@@ -92,7 +92,8 @@ static uint32_t hostile(void) {
         0,           1,           2,           7,           8,           64,          128,
         0xFF,        0xFFFF,      0x10000,     0x7FFFFFFF,  0x80000000u, 0xFFFFFFFFu, 0xFFFFFFF8u,
         0x7FFFFFF8,  0x40000000,  0x3F800000u, 0x00000001u, 0x7F7FFFFFu, 0xFF7FFFFFu, 0x7F800000u,
-        0xFF800000u, 0x7FC00000u, 0x00800000u, 0x7149F2CAu, 0xF149F2CAu, 0x41200000u, 0x49742400u};
+        0xFF800000u, 0x7FC00000u, 0x00800000u, 0x7149F2CAu, 0xF149F2CAu, 0x41200000u, 0x49742400u,
+        0x33800000u, 0x4B800000u, 0x7F000000u, 0xC0000000u, 0x80808080u, 0x80808081u};
     return words[below(sizeof words / sizeof words[0])];
 }
 
@@ -117,11 +118,27 @@ static void splice(input *i, const input *other) {
     memcpy(i->bytes + from, other->bytes + from, size);
 }
 
+/* A field of a layer or of the header becomes another value that it might well have. */
+static void mutate_structure(input *i) {
+    const uint32_t image = 2 + 8 * (i->bytes[1] % 32u);
+    if (image + 128 > i->size) {
+        return;
+    }
+    const uint32_t sections = i->bytes[image + 42], layers = i->bytes[image + 43];
+    const uint32_t layer = below(layers + 1u);
+    const uint32_t entry = layer == layers ? image + 40 : image + 128 + 32 * sections + 96 * layer;
+    const uint32_t fields = layer == layers ? 8 : 52; /* up to where the tensors lie */
+    const uint32_t at = entry + below(below(2) ? fields : 20);
+    if (at < i->size) {
+        i->bytes[at] = (uint8_t)(below(2) ? below(9) : i->bytes[at] + below(3) - 1u);
+    }
+}
+
 static void mutate_once(input *i) {
     uint32_t word;
     const uint32_t at = field(i);
     memcpy(&word, i->bytes + at, sizeof word);
-    switch (below(10)) {
+    switch (below(12)) {
     case 0:
         i->bytes[below(i->size)] ^= (uint8_t)(1u << below(8));
         break;
@@ -148,6 +165,10 @@ static void mutate_once(input *i) {
             put(i, word, random_word());
             put(i, word + 4, below(2) ? hostile() : random_word());
         }
+        break;
+    case 9:
+    case 10:
+        mutate_structure(i);
         break;
     default:
         if (below(16) == 0) {

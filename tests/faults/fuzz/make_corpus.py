@@ -95,10 +95,42 @@ def shapes():
     extreme = {"rule": 4, "learning_rate": 10, "error_threshold": 1e6, "replay": 255}
     yield "extreme", images.build((3, 4, 4, 2), header={"input_low": -1e6}, **extreme)
     yield "extension", images.build((3, 2), extensions=[(99, 0, b"8 bytes."), (77, 2, bytes(16))])
+    yield from pictures()
     image = images.build((4, 6, 5, 3), rule=4)
     for index in range(3):
         image.weights(index)[:] *= np.float32(1e12)
     yield "large_weights", image
+
+
+def pictures():
+    """Networks for images, in both formats, and dense ones in q8."""
+    memory = {"slots": 3, "used": 2, "vote": 3}
+    residual = [
+        images.conv(4, 3, stride=2, padding=1),
+        images.depthwise(3, padding=1, activation="relu6"),
+        images.conv(4, 1, activation="linear", eighths=4),
+        images.add(0),
+        images.max_pool(2),
+        images.dense(5, 4, eighths=2),
+        images.dense(3, 2),
+    ]
+    staged = [
+        images.conv(3, 3, padding=1, train=0),
+        images.average_pool(2),
+        images.depthwise(3, padding=1),
+        images.max_pool((3, 1)),
+        images.dense(3),
+    ]
+    stage = {"header": {"stage_layers": 2, "stage_rows": 1}}
+    for name, q8 in (("f32", False), ("q8", True)):
+        yield f"residual_{name}", images.network((7, 6, 2), residual, q8=q8, **memory)
+        yield f"staged_{name}", images.network((6, 6, 1), staged, q8=q8, **stage)
+    int8 = [images.conv(3, (1, 3), weight_type=images.INT8), images.dense(5)]
+    int8 += [images.dense(3, 2, weight_type=images.INT8)]
+    yield "int8", images.network((1, 9, 2), int8, q8=True, rule=4, **memory)
+    for number, rule in enumerate(images.RULES):
+        layers = [images.dense(9, 8), images.dense(5, 4), images.dense(3, 2)]
+        yield f"q8_{rule}", images.network((7,), layers, q8=True, rule=number, **memory)
 
 
 def main():
@@ -109,6 +141,8 @@ def main():
     (CORPUS / "golden.bin").write_bytes(programmed(golden, EVERYTHING))
     (CORPUS / "damaged.bin").write_bytes(programmed(golden, EVERYTHING, sealed=False))
     (CORPUS / "poked.bin").write_bytes(programmed(golden, POKES))
+    every_kind = images.parse((TESTS / "vectors" / "golden_q8.tinc").read_bytes())
+    (CORPUS / "golden_q8.bin").write_bytes(programmed(every_kind, EVERYTHING))
     classless = images.build((4, 2), (0,), slots=3, vote=3, distance=9)
     (CORPUS / "classless.bin").write_bytes(programmed(classless, SLOT_WITHOUT_CLASSES))
 

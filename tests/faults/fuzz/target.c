@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tinyinc.h"
+#include "internal.h"
 
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \
@@ -99,6 +99,12 @@ static uint8_t *new_bytes(const operation *op, uint32_t n) {
     return q;
 }
 
+/* A normalised sample for the network's arithmetic, int8 of any value in q8. */
+static void *new_sample(const network *n, const operation *op) {
+    return tinc_is_q8(&n->net) ? (void *)new_bytes(op, n->net.inputs)
+                               : (void *)new_values(op, n->net.inputs);
+}
+
 /* Small numbers, and some that nothing has so many of. */
 static uint32_t number(uint8_t byte) {
     static const uint32_t hostile[] = {0xFFFFFFFFu, 0xFFFFFFFEu, 0x80000000u, 0x7FFFFFFFu,
@@ -145,26 +151,76 @@ static int overlap(uint32_t a, uint32_t a_bytes, uint32_t b, uint32_t b_bytes) {
     return a < b + b_bytes && b < a + a_bytes;
 }
 
-/* Tables that overlap are harmless, but then using one damages the other. */
+static uint32_t weight_bytes(const tinc_net *net, const tinc_layer *layer) {
+    const uint32_t rows = tinc_weight_rows(layer), n = tinc_row_weights(layer);
+    if (!tinc_is_q8(net)) {
+        return 4u * rows * n;
+    }
+    if (layer->kind == TINC_DEPTHWISE) {
+        return rows * n * layer->weight_type;
+    }
+    return (rows + 1) / 2 * 4u * (layer->weight_type == TINC_WEIGHT_INT16 ? n : (n + 1) / 2);
+}
+
+/* Trained tensors as offset and bytes; how many there are. */
+static int list_tensors(const tinc_net *net, uint32_t tensors[][2]) {
+    int count = 0;
+    for (uint32_t l = 0; l < net->layer_count; l++) {
+        const tinc_layer *layer = &net->layers[l];
+        const uint32_t units = layer->output_shape[layer->kind == TINC_DENSE ? 0 : 2];
+        const uint32_t found[3][2] = {{layer->bias_offset, 4u * units},
+                                      {layer->weights_offset, weight_bytes(net, layer)},
+                                      {layer->scales_offset, tinc_is_q8(net) ? 4u * units : 0}};
+        const int first = layer->flags & TINC_TRAIN_BIAS ? 0 : 1;
+        for (int i = first; i < (layer->flags & TINC_TRAIN_WEIGHTS ? 3 : 1); i++) {
+            memcpy(tensors[count++], found[i], sizeof found[i]);
+        }
+    }
+    return count;
+}
+
+static int any_overlap(uint32_t parts[][2], int count) {
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        for (int j = 0; j < i; j++) {
+            found |= overlap(parts[i][0], parts[i][1], parts[j][0], parts[j][1]);
+        }
+    }
+    return found;
+}
+
+/* Tables and tensors that overlap are harmless, but then using one damages the other. */
 static int has_overlaps(const tinc_net *net) {
     const tinc_state *s = net->state;
-    const uint32_t table[3][2] = {
+    uint32_t tables[3][2] = {
         {s->layers_offset, 8u * net->layer_count},
         {s->classes_offset, 8u * s->class_capacity},
         {s->labels_offset, s->label_bytes * s->class_capacity},
     };
-    int found = 0;
-    for (int i = 0; i < 3; i++) {
-        const int j = (i + 1) % 3;
-        found |= overlap(table[i][0], table[i][1], table[j][0], table[j][1]);
-    }
+    uint32_t tensors[3 * TINC_MAX_LAYERS][2];
+    int found = any_overlap(tables, 3) | any_overlap(tensors, list_tensors(net, tensors));
     const tinc_memory *m = net->memory;
     if (m != NULL) {
-        const uint32_t bytes = 2u * m->capacity;
-        found |= overlap(m->weights_offset, bytes, m->classes_offset, bytes);
-        found |= overlap(m->samples_offset, m->stride * m->capacity, m->classes_offset, bytes);
+        uint32_t slots[3][2] = {{m->weights_offset, 2u * m->capacity},
+                                {m->classes_offset, 2u * m->capacity},
+                                {m->samples_offset, m->stride * m->capacity}};
+        found |= any_overlap(slots, 3);
     }
     return found;
+}
+
+/* A few bytes can describe work for minutes. */
+static int takes_long(const tinc_net *net) {
+    uint64_t work = 0;
+    for (uint32_t l = 0; l < net->layer_count; l++) {
+        const tinc_layer *layer = &net->layers[l];
+        const int dense = layer->kind == TINC_DENSE, conv = layer->kind == TINC_CONV;
+        const uint64_t taps = layer->kind == TINC_ADD ? 1 : layer->kernel[0] * layer->kernel[1];
+        work += (uint64_t)tinc_layer_capacity(layer) * (dense  ? layer->input_shape[0]
+                                                        : conv ? taps * layer->input_shape[2]
+                                                               : taps);
+    }
+    return work > 2000000;
 }
 
 /* ---- operations ---- */
@@ -175,9 +231,22 @@ typedef struct {
     size_t bytes;
 } workspace;
 
+/* The plan of the scratch is what the core says it needs, and every tensor lies in it. */
+static void require_plan(const network *n, int work, size_t bytes) {
+    const uint32_t count = n->net.layer_count * TINC_ROLES;
+    tinc_tensor *tensors = block(count * sizeof *tensors);
+    REQUIRE(tinc_plan(&n->net, work, tensors) == bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        REQUIRE(tensors[i].bytes == 0 ||
+                (tensors[i].offset <= bytes && tensors[i].bytes <= bytes - tensors[i].offset));
+    }
+    free(tensors);
+}
+
 /* The scratch that the core asks for, at its exact end; or a bad one. */
-static workspace new_scratch(const network *n, const operation *op) {
-    workspace work = {NULL, NULL, tinc_scratch_bytes(&n->net)};
+static workspace new_scratch(const network *n, const operation *op, int kind) {
+    workspace work = {NULL, NULL, tinc_scratch_bytes(&n->net, kind)};
+    require_plan(n, kind, work.bytes);
     const size_t shift = op->c == 255 ? 4 : 0;
     work.bytes -= op->c == 254 ? 1 : 0;
     work.base = block(shift + work.bytes);
@@ -198,8 +267,8 @@ static void require_probabilities(const float *probabilities, uint32_t n, uint32
 }
 
 /* Infer, and where there is a memory, let it vote on the result. */
-static int infer(network *n, const operation *op, const float *x) {
-    const workspace work = new_scratch(n, op);
+static int infer(network *n, const operation *op, const void *x) {
+    const workspace work = new_scratch(n, op, TINC_INFER);
     float *probabilities = block(classes(n) * sizeof *probabilities);
     const int cls = tinc_infer(&n->net, x, probabilities, work.scratch, work.bytes);
     if (cls >= 0) {
@@ -214,15 +283,15 @@ static int infer(network *n, const operation *op, const float *x) {
     return cls;
 }
 
-static int learn(network *n, const operation *op, const float *x, uint32_t target) {
-    const workspace work = new_scratch(n, op);
+static int learn(network *n, const operation *op, const void *x, uint32_t target) {
+    const workspace work = new_scratch(n, op, TINC_LEARN);
     uint32_t *counts = block((TINC_STEP_K + n->net.layer_count) * sizeof *counts);
     float *figures = block(TINC_STEP_FIGURES * sizeof *figures);
     const int result = tinc_learn(&n->net, x, target, counts, figures, work.scratch, work.bytes);
     if (result == TINC_OK) {
         REQUIRE(counts[TINC_STEP_SKIPPED] <= 1 && counts[TINC_STEP_PREDICTED] < classes(n));
         for (uint32_t l = 0; l < n->net.layer_count; l++) {
-            REQUIRE(counts[TINC_STEP_K + l] <= n->net.layers[l].active);
+            REQUIRE(counts[TINC_STEP_K + l] <= tinc_layer_outputs(&n->net.layers[l]));
         }
         REQUIRE(is_finite(figures[TINC_STEP_LOSS]) && figures[TINC_STEP_LOSS] > -1e-3f);
         REQUIRE(figures[TINC_STEP_ERROR] >= 0.0f && figures[TINC_STEP_ERROR] < 2.01f);
@@ -235,10 +304,24 @@ static int learn(network *n, const operation *op, const float *x, uint32_t targe
 }
 
 static int use_sample(network *n, const operation *op, int learning) {
-    float *x = new_values(op, n->net.inputs);
+    void *x = new_sample(n, op);
     const int result = learning ? learn(n, op, x, number(op->a)) : infer(n, op, x);
     free(x);
     return result;
+}
+
+static int is_clipped(const network *n, const void *x) {
+    const tinc_header *h = n->net.header;
+    int clipped = 1;
+    for (uint32_t i = 0; i < n->net.inputs; i++) {
+        if (tinc_is_q8(&n->net)) {
+            clipped &= ((const int8_t *)x)[i] >= -127;
+        } else {
+            const float value = ((const float *)x)[i];
+            clipped &= value >= h->input_low && value <= h->input_high;
+        }
+    }
+    return clipped;
 }
 
 /* Raw values of a type, seldom the wrong number or misaligned, and a step on what they become. */
@@ -253,12 +336,10 @@ static int use_raw(network *n, const operation *op) {
     uint8_t *raw = block(shift + bytes);
     float *values = new_values(op, bytes / 4 + 1);
     memcpy(raw + shift, values, bytes);
-    float *x = block(n->net.inputs * sizeof *x);
+    void *x = block(tinc_sample_bytes(&n->net));
     int result = tinc_normalise(&n->net, raw + shift, count, types[type].typecode, x);
     if (result == TINC_OK) {
-        for (uint32_t i = 0; i < n->net.inputs; i++) {
-            REQUIRE(x[i] >= n->net.header->input_low && x[i] <= n->net.header->input_high);
-        }
+        REQUIRE(is_clipped(n, x));
         result = learn(n, op, x, number(op->a));
     }
     free(x);
@@ -268,11 +349,11 @@ static int use_raw(network *n, const operation *op) {
 }
 
 static int recall(network *n, uint32_t slot, const operation *op, int learning) {
-    float *x = block(n->net.inputs * sizeof *x);
+    void *x = block(tinc_sample_bytes(&n->net));
     int result = tinc_recall(&n->net, slot, x);
     REQUIRE(result < 0 || n->poked || (uint32_t)result < classes(n));
-    for (uint32_t i = 0; result >= 0 && i < n->net.inputs; i++) {
-        REQUIRE(is_finite(x[i]));
+    for (uint32_t i = 0; result >= 0 && !tinc_is_q8(&n->net) && i < n->net.inputs; i++) {
+        REQUIRE(is_finite(((const float *)x)[i]));
     }
     if (result >= 0 && learning) {
         result = learn(n, op, x, (uint32_t)result);
@@ -294,7 +375,7 @@ static int replay(network *n, const operation *op) {
 }
 
 static int remember(network *n, const operation *op) {
-    float *x = new_values(op, n->net.inputs);
+    void *x = new_sample(n, op);
     uint8_t *q = block(n->net.inputs);
     int result = tinc_quantise(&n->net, x, q);
     if (result == TINC_OK) {
@@ -410,7 +491,7 @@ static void run_program(network *n, const uint8_t *program, uint32_t operations)
         }
         const int opened = open_net(n);
         REQUIRE(n->poked || opened == TINC_OK);
-        if (opened != TINC_OK) {
+        if (opened != TINC_OK || takes_long(&n->net)) {
             describe(&n->net.fault);
             return;
         }
@@ -469,7 +550,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     network n;
     memset(&n, 0, sizeof n);
     const int error = load(&n, data + program_bytes, size - program_bytes, data[0] & 1);
-    if (error == TINC_OK) {
+    if (error == TINC_OK && !takes_long(&n.net)) {
         n.poked = has_overlaps(&n.net);
         run_program(&n, data + PROGRAM_BYTES, operations);
     } else {
