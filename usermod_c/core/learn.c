@@ -1,172 +1,118 @@
 /* One learning step: forward, loss, and as much of the backward pass as the rule asks for. */
 #include "internal.h"
 
-#define LARGEST_DELTA 1000.0f
-
-/* A hidden gradient far beyond any sane one, or NaN, is cut, so that no update can be infinite. */
-static float bounded(float delta) {
-    return delta > -LARGEST_DELTA ? (delta < LARGEST_DELTA ? delta : LARGEST_DELTA)
-                                  : -LARGEST_DELTA;
+/* The gradient at a layer's outputs, all zero before anything is added to it. */
+static void prepare(const tinc_work *work, uint32_t l) {
+    tinc_word *delta = tinc_place(work, l, TINC_DELTA);
+    if (delta == NULL || tinc_tensor_of(work, l, TINC_DELTA)->live) {
+        return;
+    }
+    for (uint32_t i = tinc_layer_outputs(&work->net->layers[l]); i-- > 0;) {
+        delta[i] = 0;
+    }
 }
 
-/* Gradient below a layer: delta_below = W^T delta over the chosen rows, through the ReLU that made
- * the layer's inputs. Returns the multiply-accumulates done. */
-static uint32_t propagate(const tinc_net *net, uint32_t l, const float *input,
-                          const tinc_work *work, uint32_t rows) {
-    const tinc_layer *layer = &net->layers[l];
-    const float *w = tinc_weights(net, layer);
-    const uint32_t inputs = tinc_layer_inputs(net, l), stride = layer->input_shape[0];
-    uint32_t live = tinc_count_inputs(input, inputs, 0.0f);
-    const int listed = 2u * live <= inputs;
-    if (listed) {
-        tinc_list_inputs(input, inputs, 0.0f, work->inputs);
-    } else {
-        live = inputs;
-    }
-    for (uint32_t i = 0; i < inputs; i++) {
-        work->delta_below[i] = 0.0f;
-    }
-    for (uint32_t r = 0; r < rows; r++) {
-        const uint32_t row = work->rows[r];
-        const float *weights = w + (size_t)row * stride;
-        if (listed) {
-            tinc_axpy_listed(work->delta_below, work->delta[row], weights, work->inputs, live);
-        } else {
-            tinc_axpy(work->delta_below, work->delta[row], weights, inputs);
+/* Nothing flows back through what the activation cut. A word of 0 is 0 in either format. */
+static void gate(const tinc_work *work, uint32_t l) {
+    const uint8_t *mask = tinc_place(work, l, TINC_MASK);
+    tinc_word *delta = tinc_place(work, l, TINC_DELTA);
+    const uint32_t n = tinc_layer_outputs(&work->net->layers[l]);
+    for (uint32_t i = 0; mask != NULL && i < n; i += 8) {
+        uint32_t cut = ~(uint32_t)mask[i / 8u] & 0xFFu;
+        for (tinc_word *at = delta + i; cut != 0 && at < delta + n; at++, cut >>= 1) {
+            if (cut & 1u) {
+                *at = 0;
+            }
         }
     }
-    for (uint32_t i = 0; i < inputs; i++) {
-        work->delta_below[i] = input[i] > 0.0f ? bounded(work->delta_below[i]) : 0.0f;
-    }
-    return rows * live;
 }
 
-/* W -= rate delta x^T and b -= rate delta, on the chosen rows and the inputs that count. Returns
- * the multiply-accumulates done. */
-static uint32_t update(const tinc_net *net, uint32_t l, const float *input, const tinc_work *work,
-                       uint32_t rows) {
-    const tinc_layer *layer = &net->layers[l];
-    const tinc_state *state = net->state;
-    const uint32_t inputs = tinc_layer_inputs(net, l);
-    if (layer->flags & TINC_TRAIN_BIAS) {
-        float *bias = tinc_bias(net, layer);
-        for (uint32_t r = 0; r < rows; r++) {
-            bias[work->rows[r]] -= state->learning_rate * work->delta[work->rows[r]];
-        }
+/* The gradient at the inputs of a layer becomes that at the outputs of the layer before, and of the
+ * source of an addition. */
+static void propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
+    const tinc_net *net = work->net;
+    prepare(work, l - 1u);
+    if (net->layers[l].kind == TINC_ADD) {
+        prepare(work, net->layers[l].source);
     }
-    if (!(layer->flags & TINC_TRAIN_WEIGHTS)) {
-        return 0;
+    TINC_CALL(net, propagate(work, l, list, listed));
+    tinc_tensor_of(work, l - 1u, TINC_DELTA)->live = 1;
+    if (net->layers[l].kind == TINC_ADD) {
+        tinc_tensor_of(work, net->layers[l].source, TINC_DELTA)->live = 1;
     }
-    float *w = tinc_weights(net, layer);
-    const int sampled = state->rule == TINC_RULE_SAMPLED;
-    const float least = sampled ? state->input_threshold * tinc_largest(input, inputs) : 0.0f;
-    uint32_t used = tinc_count_inputs(input, inputs, least);
-    const int listed = sampled || 2u * used <= inputs;
-    if (listed) {
-        tinc_list_inputs(input, inputs, least, work->inputs);
-    } else {
-        used = inputs;
-    }
-    for (uint32_t r = 0; r < rows; r++) {
-        const uint32_t row = work->rows[r];
-        const float step = -state->learning_rate * work->delta[row];
-        float *weights = w + (size_t)row * layer->input_shape[0];
-        if (listed) {
-            tinc_axpy_listed(weights, step, input, work->inputs, used);
-        } else {
-            tinc_axpy(weights, step, input, inputs);
-        }
-    }
-    return rows * used;
+    gate(work, l - 1u);
 }
 
-static float local_error(const float *delta, uint32_t n) {
-    float sum = 0.0f;
-    for (uint32_t i = 0; i < n; i++) {
-        sum += delta[i] < 0.0f ? -delta[i] : delta[i];
-    }
-    return sum;
+/* The largest k elements of the gradient, listed at the start of the layer's room. */
+static uint32_t select(const tinc_work *work, uint32_t l, uint32_t k) {
+    const uint32_t n = tinc_layer_outputs(&work->net->layers[l]);
+    const uint32_t most = tinc_most_listed(work->net, l);
+    const void *delta = tinc_place(work, l, TINC_DELTA);
+    uint16_t *list = tinc_place(work, l, TINC_BACKWARD);
+    k = k < most ? k : most;
+    return (uint32_t)tinc_select(delta, n, k, list, tinc_is_q8(work->net));
 }
 
-static uint32_t first_trained(const tinc_net *net) {
-    uint32_t l = 0;
-    while (l < net->layer_count && net->layers[l].flags == 0) {
-        l++;
-    }
-    return l;
-}
-
-/* From the output's gradient in work->delta down to the first trained layer. */
-static void backward(tinc_net *net, const float *x, tinc_work *work, uint32_t *counts) {
-    const uint32_t first = first_trained(net);
-    const float *output = work->outputs;
-    for (uint32_t l = 0; l < net->layer_count; l++) {
-        output += net->layers[l].output_shape[0];
-    }
+/* From the output's gradient down to the first trained layer. */
+static void backward(tinc_work *work, uint32_t *counts) {
+    const tinc_net *net = work->net;
     uint32_t depth = 0;
-    for (uint32_t l = net->layer_count; l-- > first;) {
+    for (uint32_t l = net->layer_count; l-- > work->first;) {
         const tinc_layer *layer = &net->layers[l];
-        output -= layer->output_shape[0];
-        const float *input = l == 0 ? x : output - layer->input_shape[0];
-        uint32_t k = layer->active;
+        const uint16_t *list = tinc_place(work, l, TINC_BACKWARD);
+        uint32_t listed = 0;
+        TINC_CALL(net, settle(work, l));
+        if (tinc_has_weights(layer)) {
+            uint32_t k = tinc_layer_outputs(layer);
+            if (layer->flags != 0) {
+                k = TINC_CALL(net, k(work, l, depth++));
+                counts[TINC_STEP_K + l] = k;
+            }
+            listed = select(work, l, k);
+        }
+        if (l > work->first) {
+            propagate(work, l, list, listed);
+        }
         if (layer->flags != 0) {
-            k = tinc_rule_k(net, l, depth++, local_error(work->delta, k));
-            counts[TINC_STEP_K + l] = k;
+            TINC_CALL(net, update(work, l, list, listed));
         }
-        const uint32_t rows = (uint32_t)tinc_topk(work->delta, layer->active, k, work->rows);
-        if (l > first) {
-            counts[TINC_STEP_BACKWARD] += propagate(net, l, input, work, rows);
-        }
-        counts[TINC_STEP_BACKWARD] += update(net, l, input, work, rows);
-        float *below = work->delta_below;
-        work->delta_below = work->delta;
-        work->delta = below;
     }
 }
 
-int tinc_learn(tinc_net *net, const float *x, uint32_t target, uint32_t *counts, float *figures,
+static void learn(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
+                  float *figures) {
+    tinc_state *state = work->net->state;
+    for (uint32_t i = 0; i < TINC_STEP_K + work->net->layer_count; i++) {
+        counts[i] = 0;
+    }
+    const int trained = TINC_CALL(work->net, loss(work, logits, target, counts, figures));
+    if (trained) {
+        backward(work, counts);
+        state->trained = tinc_count_up(state->trained);
+    }
+    counts[TINC_STEP_SKIPPED] = !trained;
+    counts[TINC_STEP_FORWARD] = work->forward;
+    counts[TINC_STEP_BACKWARD] = work->backward;
+    state->lessons = tinc_count_up(state->lessons);
+    tinc_class_state *seen = &tinc_class_states(work->net)[target];
+    seen->seen = tinc_count_up(seen->seen);
+}
+
+int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes) {
     const uint32_t classes = tinc_classes(net);
     if (target >= classes) {
         return tinc_fail(net, TINC_E_CLASS, 0, target, classes);
     }
     tinc_work work;
-    const int error = tinc_begin(net, scratch, scratch_bytes, &work);
+    const int error = tinc_begin(net, x, 1, scratch, scratch_bytes, &work);
     if (error) {
         return error;
     }
-    uint32_t forward_macs = 0;
-    const float *logits = tinc_forward(net, x, &work, &forward_macs);
-    if (logits == NULL) {
-        *work.busy = 0;
-        return net->fault.code;
+    const void *logits = tinc_forward(&work);
+    if (logits != NULL) {
+        learn(&work, logits, target, counts, figures);
     }
-    for (uint32_t l = 0; l < TINC_STEP_K + net->layer_count; l++) {
-        counts[l] = 0;
-    }
-    counts[TINC_STEP_FORWARD] = forward_macs;
-    counts[TINC_STEP_PREDICTED] = tinc_argmax(logits, classes);
-    for (uint32_t i = 0; i < classes; i++) {
-        work.delta[i] = logits[i];
-    }
-    const float largest = logits[counts[TINC_STEP_PREDICTED]];
-    figures[TINC_STEP_LOSS] = tinc_softmax(work.delta, classes) - (logits[target] - largest);
-    work.delta[target] -= 1.0f; /* softmax and cross-entropy together: p - onehot */
-    figures[TINC_STEP_ERROR] = local_error(work.delta, classes);
-
-    const float factor =
-        tinc_rule_admit(net, figures[TINC_STEP_ERROR], &figures[TINC_STEP_PROBABILITY]);
-    if (factor > 0.0f) {
-        for (uint32_t i = 0; i < classes; i++) {
-            work.delta[i] *= factor;
-        }
-        backward(net, x, &work, counts);
-        net->state->trained = tinc_count_up(net->state->trained);
-    }
-    counts[TINC_STEP_SKIPPED] = factor == 0.0f;
-    net->state->lessons = tinc_count_up(net->state->lessons);
-    tinc_class_state *seen = &tinc_class_states(net)[target];
-    seen->seen = tinc_count_up(seen->seen);
     *work.busy = 0;
-    return TINC_OK;
+    return logits == NULL ? net->fault.code : TINC_OK;
 }
