@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import images
 from images import RULES, TRAIN_BIAS, TRAIN_WEIGHTS
 
 LARGEST_DELTA = 1000.0  # a hidden gradient beyond is cut, so that no update can be infinite
@@ -53,9 +54,229 @@ def matmul(a, b):
 
 
 def mac_inputs(values):
-    """Inputs that a layer really works on: the non-zero ones where they are at most half."""
+    """Inputs that an output really works on: the non-zero ones where they are at most half."""
     nonzero = np.count_nonzero(values)
-    return nonzero if 2 * nonzero <= len(values) else len(values)
+    return nonzero if 2 * nonzero <= np.size(values) else np.size(values)
+
+
+# ---- layers: images are [height][width][channels], all else is flat ----
+
+
+class Layer:
+    """What all kinds share. `used` says which inputs count in an update, 0 elsewhere."""
+
+    def __init__(self, image, index):
+        entry = image.layers[index]
+        self.before, self.shape = image.shape_before(index), image.shape(index)
+        self.has_weights = image.has_weights(index)
+        self.w = image.real_weights(index) if self.has_weights else None
+        self.b = image.bias(index).astype("f8") if self.has_weights else None
+        self.flags, self.eighths = int(entry["flags"]), int(entry["update_eighths"])
+        self.activation = images.ACTIVATIONS[entry["activation"]]
+        self.source = int(entry["source"])
+        self.kernel, self.stride = (tuple(map(int, entry[name])) for name in ("kernel", "stride"))
+        self.padding = tuple(map(int, entry["padding"]))
+        self.capacity = int(entry["input_shape"][0])  # dense: inputs, used or not
+
+    def activate(self, z):
+        if self.activation == "linear":
+            return z
+        return np.clip(z, 0, 6 if self.activation == "relu6" else None)
+
+    def passed(self, values):
+        """Where the activation cut nothing."""
+        if self.activation == "linear":
+            return np.ones_like(values, bool)
+        return (values > 0) & (values < (6 if self.activation == "relu6" else np.inf))
+
+    def boundaries(self, z):
+        """How near values come to where the activation bends."""
+        bends = {"linear": [], "relu": [0], "relu6": [0, 6]}[self.activation]
+        return min((np.abs(z - bend).min(initial=np.inf) for bend in bends), default=np.inf)
+
+    def padded(self, values, edge=0.0):
+        top, left, bottom, right = self.padding
+        image = np.reshape(values, self.before)
+        return np.pad(image, ((top, bottom), (left, right), (0, 0)), constant_values=edge)
+
+    def cropped(self, padded):
+        height, width, _ = self.before
+        top, left = self.padding[:2]
+        return padded[top : top + height, left : left + width].reshape(-1)
+
+    def windows(self):
+        """((y, x), their window in the padded image) of every output pixel."""
+        for y, x in np.ndindex(self.shape[:2]):
+            top, left = y * self.stride[0], x * self.stride[1]
+            yield (y, x), np.s_[top : top + self.kernel[0], left : left + self.kernel[1]]
+
+    def inside(self):
+        """Taps of every output pixel that lie in the image."""
+        ones = self.padded(np.ones(self.before))[..., 0]
+        return {at: int(ones[window].sum()) for at, window in self.windows()}
+
+    def elements(self, delta):
+        """Elements of every output pixel that are not 0."""
+        return np.count_nonzero(delta.reshape(self.shape), axis=2)
+
+
+class Dense(Layer):
+    def forward(self, x):
+        return self.w @ x + self.b
+
+    def forward_macs(self, x):
+        return len(self.b) * mac_inputs(x)
+
+    def below(self, x, delta):
+        return self.w.T @ delta
+
+    def below_macs(self, delta, live):
+        return np.count_nonzero(delta) * (mac_inputs(live))
+
+    def trained(self):
+        return np.arange(self.before[0]) < self.capacity * self.eighths // 8
+
+    def gradient(self, used, delta):
+        return np.outer(delta, used), delta
+
+    def update_macs(self, used, delta, listing):
+        used = used[self.trained()]
+        return np.count_nonzero(delta) * (np.count_nonzero(used) if listing else mac_inputs(used))
+
+
+class Conv(Layer):
+    def forward(self, x):
+        z, image = np.empty(self.shape), self.padded(x)
+        for at, window in self.windows():
+            z[at] = np.tensordot(self.w, image[window], 3) + self.b
+        return z.reshape(-1)
+
+    def forward_macs(self, x):
+        image = self.padded(x)
+        return len(self.b) * sum(mac_inputs(image[window]) for _, window in self.windows())
+
+    def below(self, x, delta):
+        sums, delta = self.padded(np.zeros(self.before)), delta.reshape(self.shape)
+        for at, window in self.windows():
+            sums[window] += np.tensordot(delta[at], self.w, 1)
+        return self.cropped(sums)
+
+    def below_macs(self, delta, live):
+        inside = self.inside()
+        return (
+            sum(n * inside[at] for at, n in np.ndenumerate(self.elements(delta))) * self.before[2]
+        )
+
+    def trained(self):
+        channels = np.arange(self.before[2]) < self.before[2] * self.eighths // 8
+        return np.broadcast_to(channels, self.before).reshape(-1)
+
+    def gradient(self, used, delta):
+        image, delta, total = self.padded(used), delta.reshape(self.shape), np.zeros_like(self.w)
+        for at, window in self.windows():
+            total += delta[at][:, None, None, None] * image[window]
+        return total, delta.sum((0, 1))
+
+    def update_macs(self, used, delta, listing):
+        image, count = self.padded(used), np.count_nonzero if listing else mac_inputs
+        counts = {at: count(image[window]) for at, window in self.windows()}
+        return sum(n * counts[at] for at, n in np.ndenumerate(self.elements(delta)))
+
+
+class Depthwise(Conv):
+    def forward(self, x):
+        z, image = np.empty(self.shape), self.padded(x)
+        for at, window in self.windows():
+            z[at] = (self.w * image[window]).sum((0, 1)) + self.b
+        return z.reshape(-1)
+
+    def forward_macs(self, x):
+        return self.before[2] * sum(self.inside().values())
+
+    def below(self, x, delta):
+        sums, delta = self.padded(np.zeros(self.before)), delta.reshape(self.shape)
+        for at, window in self.windows():
+            sums[window] += delta[at] * self.w
+        return self.cropped(sums)
+
+    def below_macs(self, delta, live):
+        inside = self.inside()
+        return sum(n * inside[at] for at, n in np.ndenumerate(self.elements(delta)))
+
+    def gradient(self, used, delta):
+        image, delta, total = self.padded(used), delta.reshape(self.shape), np.zeros_like(self.w)
+        for at, window in self.windows():
+            total += delta[at] * image[window]
+        return total, delta.sum((0, 1))
+
+    def update_macs(self, used, delta, listing):
+        image, delta = self.padded(used), delta.reshape(self.shape)
+        return sum(
+            int(np.count_nonzero(image[window], axis=(0, 1)) @ (delta[at] != 0))
+            for at, window in self.windows()
+        )
+
+
+class Unweighted(Layer):
+    def forward_macs(self, x):
+        return 0
+
+    def below_macs(self, delta, live):
+        return 0
+
+
+class MaxPool(Unweighted):
+    def forward(self, x):
+        image = self.padded(x, -np.inf)
+        return np.array([image[window].max((0, 1)) for _, window in self.windows()]).reshape(-1)
+
+    def boundaries(self, x):
+        """How far the largest of a window is above the next one that is not exactly as large."""
+        image, gaps = self.padded(x, -np.inf), [np.inf]
+        for _, window in self.windows():
+            values = image[window].reshape(-1, self.before[2])
+            lower = np.where(values < values.max(0), values, -np.inf)
+            gaps.append(np.subtract(values.max(0), lower.max(0)).min())
+        return min(gaps)
+
+    def below(self, x, delta):
+        sums, image = self.padded(np.zeros(self.before)), self.padded(x, -np.inf)
+        for (y, column), window in self.windows():
+            winners = image[window].reshape(-1, self.before[2]).argmax(0)  # the first of equals
+            for c, winner in enumerate(winners):
+                dy, dx = np.unravel_index(winner, self.kernel)
+                sums[window][dy, dx, c] += delta.reshape(self.shape)[y, column, c]
+        return self.cropped(sums)
+
+
+class AveragePool(Unweighted):
+    def forward(self, x):
+        image = self.padded(x, np.nan)
+        return np.array([np.nanmean(image[w], (0, 1)) for _, w in self.windows()]).reshape(-1)
+
+    def below(self, x, delta):
+        sums, inside = self.padded(np.zeros(self.before)), self.inside()
+        for at, window in self.windows():
+            sums[window] += delta.reshape(self.shape)[at] / inside[at]
+        return self.cropped(sums)
+
+
+class Add(Unweighted):
+    def boundaries(self, z):
+        return super().boundaries(z[z != 0])  # the sum of two zeros is one, however it is rounded
+
+    def below(self, x, delta):
+        return delta
+
+
+KINDS = {
+    images.DENSE: Dense,
+    images.CONV: Conv,
+    images.DEPTHWISE: Depthwise,
+    images.MAX_POOL: MaxPool,
+    images.AVERAGE_POOL: AveragePool,
+    images.ADD: Add,
+}
 
 
 @dataclass
@@ -68,7 +289,7 @@ class Step:
     forward_macs: int = 0
     backward_macs: int = 0
     k: list = field(default_factory=list)
-    rows: dict = field(default_factory=dict)  # layer: selected rows
+    rows: dict = field(default_factory=dict)  # layer: selected elements of its gradient
     columns: dict = field(default_factory=dict)  # layer: inputs whose weights are updated
     margin: float = np.inf
 
@@ -79,9 +300,8 @@ class Network:
     def __init__(self, image):
         image = image.copy()
         count = len(image.layers)
-        self.w = [image.weights(i).astype("f8") for i in range(count)]
-        self.b = [image.bias(i).astype("f8") for i in range(count)]
-        self.flags = [int(layer["flags"]) for layer in image.layers]
+        self.layers = [KINDS[int(image.layers[i]["kind"])](image, i) for i in range(count)]
+        self.flags = [layer.flags for layer in self.layers]
         self.settings = {
             name: float(image.state[name])
             for name in (
@@ -105,19 +325,26 @@ class Network:
         self.trained = [i for i in range(count) if self.flags[i]]
         self.margin = np.inf
 
+    @property
+    def w(self):
+        return [layer.w for layer in self.layers]
+
+    @property
+    def b(self):
+        return [layer.b for layer in self.layers]
+
     def narrow(self, value, boundary, scale=1.0):
         """Note how near a decided value came to its boundary."""
         self.margin = min(self.margin, abs(value - boundary) / scale)
 
     def forward(self, x):
         """Inputs of every layer, and the logits last."""
-        activations = [np.asarray(x, "f8")]
-        for i, (w, b) in enumerate(zip(self.w, self.b)):
-            z = w @ activations[-1] + b
-            if i < len(self.w) - 1:
-                self.margin = min(self.margin, np.abs(z).min(initial=np.inf))
-                z = np.maximum(z, 0)
-            activations.append(z)
+        activations = [np.asarray(x, "f8").reshape(-1)]
+        for layer in self.layers:
+            x = activations[-1]
+            z = x + activations[layer.source + 1] if isinstance(layer, Add) else layer.forward(x)
+            self.margin = min(self.margin, layer.boundaries(x if isinstance(layer, MaxPool) else z))
+            activations.append(layer.activate(z))
         return activations
 
     def probabilities(self, x):
@@ -129,15 +356,24 @@ class Network:
         z = self.forward(x)[-1]
         return np.log(np.exp(z - z.max()).sum()) + z.max() - z[target]
 
+    def propagate(self, i, activations, delta, deltas):
+        """Add what layer i passes on to the gradients of the layers that it takes from."""
+        passed = self.layers[i].below(activations[i], delta)
+        for source in {i - 1, self.layers[i].source} & set(range(i)):
+            deltas[source] = deltas[source] + passed
+
     def gradients(self, x, target):
-        """Dense gradients (dW, db) per layer of the loss, by the chain rule."""
+        """Full gradients (dW, db) of the loss per layer, None without weights."""
         activations = self.forward(x)
-        delta = self.probabilities(x)
-        delta[target] -= 1
+        deltas = [np.zeros_like(a) for a in activations[1:]]
+        deltas[-1] = self.probabilities(x)
+        deltas[-1][target] -= 1
         result = []
-        for i in reversed(range(len(self.w))):
-            result.insert(0, (np.outer(delta, activations[i]), delta))
-            delta = (self.w[i].T @ delta) * (activations[i] > 0)
+        for i in reversed(range(len(self.layers))):
+            layer = self.layers[i]
+            delta = deltas[i] * layer.passed(activations[i + 1])
+            result.insert(0, layer.gradient(activations[i], delta) if layer.has_weights else None)
+            self.propagate(i, activations, delta, deltas)
         return result
 
     def rounded_k(self, n, ratio):
@@ -153,14 +389,14 @@ class Network:
         grown = error * (s["s_max"] - s["s_min"]) / self.y_max[layer] if error else 0
         return (s["s_min"] + grown) * s["zeta"] ** depth
 
-    def k(self, layer, error):
-        n, s = len(self.b[layer]), self.settings
+    def k(self, layer, n, error):
+        s = self.settings
         if self.rule == "static":
             return self.rounded_k(n, s["static_ratio"])
         if self.rule in ("tinyprop", "tinyprop2"):
             self.y_max[layer] = max(self.y_max[layer], error)
             return self.rounded_k(n, self.ratio(layer, error))
-        if self.rule == "sampled" and layer < len(self.w) - 1:
+        if self.rule == "sampled" and layer < len(self.layers) - 1:
             return self.rounded_k(n, s["hidden_ratio"])
         return n
 
@@ -171,21 +407,22 @@ class Network:
             self.narrow(size[k - 1], size[k], size[0])
         return rows
 
-    def update_columns(self, inputs):
-        """Inputs whose weights are updated, and how many count as work."""
+    def used_inputs(self, layer, inputs):
+        """The inputs by which weights are updated, 0 where they are not."""
+        counting = layer.trained() & (inputs != 0)
         if self.rule == "sampled":
-            bound = self.settings["input_threshold"] * np.abs(inputs).max(initial=0)
+            largest = np.abs(inputs).max(initial=0)
+            bound = self.settings["input_threshold"] * largest
             for value in np.abs(inputs[inputs != 0]):
-                self.narrow(value, bound, np.abs(inputs).max(initial=0))
-            kept = np.flatnonzero((np.abs(inputs) >= bound) & (inputs != 0))
-            return kept, len(kept)
-        return np.flatnonzero(inputs), mac_inputs(inputs)
+                self.narrow(value, bound, largest)
+            counting &= np.abs(inputs) >= bound
+        return np.where(counting, inputs, 0)
 
     def skips(self, step):
         """Decide by the rule whether this sample is left out; sets the step's probability."""
         s = self.settings
         if self.rule == "tinyprop2":
-            last = len(self.w) - 1
+            last = len(self.layers) - 1
             self.y_max[last] = max(self.y_max[last], step.error)
             share = step.error / self.y_max[last] if step.error else 0
             d = (s["d_min"] + share * (s["d_max"] - s["d_min"])) * s["beta"]
@@ -209,10 +446,12 @@ class Network:
             self.narrow(logits[0], logits[1])
         delta[target] -= 1
         step.error = np.abs(delta).sum()
+        if 0 < np.abs(delta).min() < 1e-7:
+            self.margin = 0  # 1 - p is 0 in single precision
         step.forward_macs = sum(
-            len(b) * mac_inputs(a) for a, b in zip(activations, self.b, strict=False)
+            layer.forward_macs(a) for a, layer in zip(activations, self.layers, strict=False)
         )
-        step.k = [0] * len(self.w)
+        step.k = [0] * len(self.layers)
         step.skipped = self.skips(step)
         if not step.skipped:
             self.backward(step, activations, delta / step.probability)
@@ -222,24 +461,37 @@ class Network:
     def backward(self, step, activations, delta):
         if not self.trained:
             return
-        rate, first = self.settings["learning_rate"], self.trained[0]
-        for i in reversed(range(first, len(self.w))):
-            inputs, rows = activations[i], np.flatnonzero(delta)
+        first, last = self.trained[0], len(self.layers) - 1
+        deltas = [np.zeros_like(a) for a in activations[1:]]
+        deltas[last] = delta
+        for i in reversed(range(first, last + 1)):
+            layer, delta = self.layers[i], deltas[i] * self.layers[i].passed(activations[i + 1])
+            if i < last:
+                delta = np.clip(delta, -LARGEST_DELTA, LARGEST_DELTA)
             if self.flags[i]:
-                step.k[i] = self.k(i, np.abs(delta).sum())
-                rows = np.array(self.select(delta, step.k[i]), int)
-            delta_before = (self.w[i][rows].T @ delta[rows]) * (inputs > 0)
-            delta_before = np.clip(delta_before, -LARGEST_DELTA, LARGEST_DELTA)
+                step.k[i] = self.k(i, len(delta), np.abs(delta).sum())
+                chosen = np.zeros(len(delta), bool)
+                chosen[self.select(delta, step.k[i])] = True
+                delta = delta * chosen
+            step.rows[i] = list(np.flatnonzero(delta))
             if i > first:
-                step.backward_macs += len(rows) * mac_inputs(inputs)
-            columns, work = self.update_columns(inputs)
-            if self.flags[i] & TRAIN_WEIGHTS:
-                step.backward_macs += len(rows) * work
-                self.w[i][np.ix_(rows, columns)] -= rate * np.outer(delta[rows], inputs[columns])
-            if self.flags[i] & TRAIN_BIAS:
-                self.b[i][rows] -= rate * delta[rows]
-            step.rows[i], step.columns[i] = list(rows), list(columns)
-            delta = delta_before
+                live = self.layers[i - 1].passed(activations[i])
+                step.backward_macs += layer.below_macs(delta, live)
+                self.propagate(i, activations, delta, deltas)
+            if self.flags[i]:
+                self.update(step, i, activations[i], delta)
+
+    def update(self, step, i, inputs, delta):
+        layer, rate = self.layers[i], self.settings["learning_rate"]
+        used = self.used_inputs(layer, inputs)
+        step.columns[i] = list(np.flatnonzero(used))
+        dw, db = layer.gradient(used, delta)
+        if layer.flags & TRAIN_WEIGHTS:
+            listing = self.rule == "sampled" or (isinstance(layer, Conv) and layer.eighths < 8)
+            step.backward_macs += layer.update_macs(used, delta, listing)
+            layer.w -= rate * dw
+        if layer.flags & TRAIN_BIAS:
+            layer.b -= rate * db
 
 
 # ---- the distilled memory, on an image in place ----

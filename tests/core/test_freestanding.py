@@ -1,19 +1,60 @@
-"""The core stands alone: it calls nothing from outside and has no mutable data of its own."""
+"""The core stands alone: it calls nothing from outside and has no mutable data of its own. With
+integers only, it does without the routines of the compiler's library (libgcc), too."""
 
+import shutil
 import subprocess
 
+import pytest
 from conftest import ROOT
 
 CORE = sorted(map(str, (ROOT / "usermod_c" / "core").glob("*.c")))
+FLAGS = ["-std=c99", "-ffreestanding", "-fno-stack-protector", "-nostdlib", "-r"]
 COMPILER_CALLS = {"memcpy", "memset"}  # GCC may write a loop as one; the native module has its own
+
+MACHINES = {
+    "cortex-m0plus": ["arm-none-eabi-gcc", "-mcpu=cortex-m0plus", "-mthumb"],
+    "cortex-m3": ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb"],
+    "rv32imc": ["riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32"],
+}
+MOST_TEXT = 24 * 1024  # bytes of the integer-only core on armv6m, at -Os
+
+
+def link(compiler, flags, linked):
+    """All of the core in one relocatable object; the symbols it defines and asks for."""
+    subprocess.run([*compiler, *FLAGS, *flags, *CORE, "-o", linked], check=True)
+    nm = compiler[0].removesuffix("gcc") + "nm"
+    listing = subprocess.run([nm, linked], check=True, capture_output=True, text=True).stdout
+    return [line.split()[-2:] for line in listing.splitlines()]
+
+
+def assert_alone(symbols):
+    assert {name for kind, name in symbols if kind == "U"} <= COMPILER_CALLS
+    assert [name for kind, name in symbols if kind in "DdBbCc"] == []
 
 
 def test_symbols(tmp_path):
-    linked = tmp_path / "core.o"
-    flags = ["-std=c99", "-ffreestanding", "-O2", "-fno-stack-protector", "-fno-pic", "-nostdlib"]
-    subprocess.run(["gcc", *flags, "-r", *CORE, "-o", linked], check=True)
-    listing = subprocess.run(["nm", linked], check=True, capture_output=True, text=True).stdout
-    symbols = [line.split()[-2:] for line in listing.splitlines()]
-    assert {name for kind, name in symbols if kind == "U"} <= COMPILER_CALLS
-    assert [name for kind, name in symbols if kind in "DdBbCc"] == []
+    symbols = link(["gcc"], ["-O2", "-fno-pic"], tmp_path / "core.o")
+    assert_alone(symbols)
     assert all(name.startswith("tinc_") for kind, name in symbols if kind in "TRV")
+
+
+@pytest.mark.parametrize("optimise", ["-Os", "-O2"])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_integers_alone(machine, optimise, tmp_path):
+    """Not even soft float, 64-bit products, divisions or table jumps of the compiler's library."""
+    compiler = MACHINES[machine]
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"needs {compiler[0]}")
+    assert_alone(link(compiler, ["-DTINYINC_F32=0", optimise], tmp_path / "core.o"))
+
+
+def test_size_of_integers_alone(tmp_path):
+    compiler = MACHINES["cortex-m0plus"]
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"needs {compiler[0]}")
+    linked = tmp_path / "core.o"
+    link(compiler, ["-DTINYINC_F32=0", "-Os"], linked)
+    sizes = subprocess.run(
+        ["arm-none-eabi-size", linked], check=True, capture_output=True, text=True
+    ).stdout
+    assert int(sizes.splitlines()[1].split()[0]) <= MOST_TEXT

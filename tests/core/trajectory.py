@@ -40,10 +40,14 @@ class Source:
         return values
 
 
-def run(engine, net, inputs=6, layers=3, classes=3):
-    """List of [name, integers, floats], one per call. Changes the network."""
+def run(engine, net, classes=3):
+    """List of [name, integers, floats], one per call. Changes the network, in float32 or in q8,
+    whose last two layers are dense."""
     log, source = [], Source()
-    x, figures = array("f", [0] * inputs), array("f", [0] * 3)
+    axes, layers = struct.unpack_from("<4I", net[0], 48), net[0][43]
+    inputs = axes[0] * axes[1] * axes[2] * axes[3]
+    hidden, last = layers - 2, layers - 1
+    x, figures = array("b" if net[0][40] else "f", [0] * inputs), array("f", [0] * 3)
     counts, distance = array("I", [0] * (4 + layers)), array("I", [0])
     q, scratch = bytearray(inputs), bytearray(engine.scratch_bytes(net))
 
@@ -62,19 +66,19 @@ def run(engine, net, inputs=6, layers=3, classes=3):
     for cls in (0, 1, -1, 2):
         slot = engine.choose(net, cls)
         note("choose", [slot])
-        note("recall", [engine.recall(net, slot, x)], x)
+        note("recall", [engine.recall(net, slot, x)], list(x))
         engine.normalise(net, source.sample(inputs), x)
         engine.quantise(net, x, q)
         note("quantise", q)
         note("nearest", [engine.nearest(net, q, cls, distance), distance[0]])
         engine.move(net, slot, q)
-    engine.remember(net, 4, q, 1)
+    engine.remember(net, net[3][4], q, 1)  # the first free slot
     note("memory", [engine.crc32(net[3])])
-    note("least useful", [engine.least_useful(net, 1)])
-    engine.grow(net, 1, 2)
-    engine.grow(net, 2, 1)
-    engine.shrink(net, 1, 0)
-    engine.shrink(net, 2, 1)
+    note("least useful", [engine.least_useful(net, hidden)])
+    engine.grow(net, hidden, 2)
+    engine.grow(net, last, 1)
+    engine.shrink(net, hidden, 0)
+    engine.shrink(net, last, 1)
     note("memory after shrinking", [engine.crc32(net[3])])
     note("generator", struct.unpack_from("<III", net[4], 8))
     engine.learn(net, x, 2, counts, figures, scratch)

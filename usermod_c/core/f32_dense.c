@@ -1,6 +1,10 @@
-/* Kernels on dense layers: products of a matrix with a vector, and rank-1 updates, in float32. */
-#include "internal.h"
-#include "lanes.h"
+/* Kernels on dense layers and on the patches of convolutions: products of a matrix with a vector,
+ * and rank-1 updates, in float32. */
+#include "f32.h"
+
+#if TINYINC_F32
+
+#include "f32_lanes.h"
 
 /* Bits of the least magnitude that counts. */
 static uint32_t least_bits(float least) {
@@ -8,9 +12,9 @@ static uint32_t least_bits(float least) {
 }
 
 uint32_t tinc_count_inputs(const float *x, uint32_t n, float least) {
-    const uint32_t bits = least_bits(least);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    const uint32_t bits = least_bits(least), fours = n & ~3u;
+    uint32_t count = count_fours(x, fours, bits);
+    for (uint32_t i = fours; i < n; i++) {
         count += tinc_magnitude_bits(x[i]) >= bits;
     }
     return count;
@@ -37,7 +41,7 @@ float tinc_largest(const float *x, uint32_t n) {
 
 void tinc_dense(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
                 uint32_t inputs, uint32_t stride) {
-    for (uint32_t row = dot_fours(out, w, x, rows, inputs, stride); row < rows; row++) {
+    for (uint32_t row = dot_together(out, w, x, rows, inputs, stride); row < rows; row++) {
         out[row] = dot(w + (size_t)row * stride, x, inputs);
     }
     for (uint32_t row = 0; row < rows; row++) {
@@ -78,6 +82,13 @@ void tinc_axpy(float *restrict y, float a, const float *restrict x, uint32_t n) 
     axpy(y, a, x, n);
 }
 
+void tinc_axpy_rows(float *y, uint32_t y_step, float a, const float *x, uint32_t x_step, uint32_t n,
+                    uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r++, y += y_step, x += x_step) {
+        axpy(y, a, x, n);
+    }
+}
+
 void tinc_axpy_listed(float *y, float a, const float *x, const uint16_t *list, uint32_t listed) {
     for (uint32_t i = 0; i < listed; i++) {
         y[list[i]] += a * x[list[i]];
@@ -96,3 +107,5 @@ void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t
         }
     }
 }
+
+#endif

@@ -1,5 +1,5 @@
 /* The distilled memory: samples of every class, kept small, replayed so that old classes stay. */
-#include "internal.h"
+#include "fixed.h"
 
 #define MOST_WEIGHT 16u /* a prototype never follows a new sample by less than 1/16 */
 
@@ -52,7 +52,8 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
     if (excluded < classes && states[excluded].replayed < states[best].replayed) {
         states[excluded].replayed = states[best].replayed;
     }
-    uint32_t nth = (tinc_next(net->state) >> 8) % slots;
+    uint32_t nth;
+    tinc_divide(0, tinc_next(net->state) >> 8, slots, &nth);
     for (uint32_t slot = 0;; slot++) {
         if (class_of(net, slot) == best && nth-- == 0) {
             return (int)slot;
@@ -60,28 +61,50 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
     }
 }
 
-int tinc_recall(tinc_net *net, uint32_t slot, float *x) {
-    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
-        return net->fault.code;
-    }
-    const uint8_t *q = tinc_slot_sample(net, slot);
+#if TINYINC_F32
+
+static void f32_recall(const tinc_net *net, const uint8_t *q, float *x) {
     const float step = net->memory->step, offset = net->memory->offset;
     for (uint32_t i = 0; i < net->inputs; i++) {
         x[i] = offset + step * (float)q[i];
     }
-    return (int)class_of(net, slot);
 }
 
-int tinc_quantise(tinc_net *net, const float *x, uint8_t *q) {
-    if (net->memory == NULL) {
-        return tinc_fail(net, TINC_E_SLOT, 0, 0, 0);
-    }
+static void f32_quantise(const tinc_net *net, const float *x, uint8_t *q) {
     const float inverse = 1.0f / net->memory->step, offset = net->memory->offset;
-    const uint32_t n = net->inputs;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < net->inputs; i++) {
         const float steps = tinc_clip((x[i] - offset) * inverse + 0.5f, 0.0f, 255.0f);
         q[i] = (uint8_t)(int32_t)steps;
     }
+}
+
+#endif
+
+static void q8_recall(const tinc_net *net, const uint8_t *q, int8_t *x) {
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        x[i] = (int8_t)(q[i] > 0 ? q[i] - 128 : -127);
+    }
+}
+
+static void q8_quantise(const tinc_net *net, const int8_t *x, uint8_t *q) {
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        q[i] = (uint8_t)(x[i] + 128);
+    }
+}
+
+int tinc_recall(tinc_net *net, uint32_t slot, void *x) {
+    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
+        return net->fault.code;
+    }
+    FORMAT_CALL(net, recall(net, tinc_slot_sample(net, slot), x));
+    return (int)class_of(net, slot);
+}
+
+int tinc_quantise(tinc_net *net, const void *x, uint8_t *q) {
+    if (net->memory == NULL) {
+        return tinc_fail(net, TINC_E_SLOT, 0, 0, 0);
+    }
+    FORMAT_CALL(net, quantise(net, x, q));
     return TINC_OK;
 }
 
@@ -162,7 +185,8 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     uint8_t *sample = tinc_slot_sample(net, slot);
     track_distance(net->state, squared_distance(q, sample, n));
     /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
-    const uint16_t reciprocal = (uint16_t)((65535u + weight) / weight);
+    uint32_t remainder;
+    const uint16_t reciprocal = (uint16_t)tinc_divide(0, 65535u + weight, weight, &remainder);
     const uint32_t random = tinc_next(net->state);
     for (uint32_t i = 0; i < n; i++) {
         const uint16_t up = (uint16_t)((tinc_noise(random, i) * weight) >> 8);
@@ -176,15 +200,11 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
 
 #define LEAST_PROBABILITY 1e-30f
 
-int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
+#if TINYINC_F32
+
+static int f32_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const tinc_state *state = net->state;
     const uint32_t classes = tinc_classes(net);
-    if (classes == 0) {
-        return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
-    }
-    if (net->memory == NULL || net->memory->count == 0 || state->vote == 0.0f) {
-        return (int)tinc_argmax(probabilities, classes);
-    }
     /* samples that have all been alike so far: any difference tells */
     const float scale = state->vote / (float)(state->distance > 0 ? state->distance : 1u);
     float sum = 0.0f, voters = 0.0f;
@@ -206,4 +226,63 @@ int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const uint32_t winner = tinc_argmax(probabilities, classes);
     tinc_softmax(probabilities, classes);
     return (int)winner;
+}
+
+#endif
+
+#define LOG2_E 0x3FB8AA3Bu /* as a float32 */
+
+/* log2 of a probability, in fixed point. */
+static int32_t log_probability(uint32_t bits, int32_t point) {
+    const uint32_t least = tinc_float_bits(LEAST_PROBABILITY);
+    return tinc_bits_log2((int32_t)bits > (int32_t)least ? bits : least) >> (16 - point);
+}
+
+/* In powers of two, x[cls] = log2 p - weight d with weight = vote log2 e / distance, in fixed point
+ * with 16 bits behind the point, or as many less as keep the largest d that can be below 2^30. */
+static int q8_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
+    const tinc_state *state = net->state;
+    const uint32_t classes = tinc_classes(net);
+    tinc_word *x = (tinc_word *)(void *)probabilities;
+    const tinc_bits weight =
+        tinc_bits_divide(tinc_bits_multiply(tinc_float_bits(state->vote), LOG2_E),
+                         tinc_bits_of(state->distance > 0 ? state->distance : 1u, 0));
+    const tinc_bits most = tinc_bits_multiply(weight, tinc_bits_of(65025u * net->inputs, 0));
+    const int32_t spare = 29 - tinc_bits_exponent(most), point = spare < 16 ? spare : 16;
+    uint32_t high = 0, low = 0, voters = 0; /* the sum of weight d in 64 bits */
+    for (uint32_t cls = 0; cls < classes; cls++) {
+        x[cls] = (uint32_t)log_probability(x[cls], point);
+        uint32_t distance;
+        if (tinc_nearest(net, q, cls, &distance) >= 0) {
+            const tinc_bits product = tinc_bits_multiply(weight, tinc_bits_of(distance, 0));
+            const uint32_t against = tinc_bits_fixed(product, point);
+            x[cls] -= against;
+            low += against;
+            high += low < against;
+            voters++;
+        }
+    }
+    uint32_t remainder;
+    const uint32_t mean = voters > 0 ? tinc_divide(high, low, voters, &remainder) : 0;
+    for (uint32_t cls = 0; cls < classes; cls++) {
+        x[cls] -= has_exemplar(net, cls) ? 0 : mean; /* not heard: neither for nor against */
+    }
+    const uint32_t winner = tinc_q8_argmax((const int32_t *)x, classes), largest = x[winner];
+    for (uint32_t cls = 0; cls < classes; cls++) {
+        x[cls] = tinc_bits_fixed(tinc_bits_of(largest - x[cls], -point), 25);
+    }
+    tinc_q8_softmax(x, classes);
+    return (int)winner;
+}
+
+int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
+    const uint32_t classes = tinc_classes(net);
+    if (classes == 0) {
+        return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
+    }
+    if (net->memory == NULL || net->memory->count == 0 ||
+        tinc_magnitude_bits(net->state->vote) == 0) {
+        return (int)tinc_q8_argmax((const int32_t *)(void *)probabilities, classes);
+    }
+    return FORMAT_CALL(net, vote(net, q, probabilities));
 }

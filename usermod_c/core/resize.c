@@ -1,18 +1,28 @@
 /* Capacity in use: units and classes come and go within what the image has room for. */
-#include "internal.h"
+#include "fixed.h"
+
+/* Only dense layers change, and of hidden ones, those that another dense one follows. */
+static int is_resizable(const tinc_net *net, uint32_t l) {
+    const tinc_layer *layer = &net->layers[l];
+    const int last = l + 1 == net->layer_count;
+    return layer->kind == TINC_DENSE && (last || layer[1].kind == TINC_DENSE);
+}
 
 /* Resizing writes a layer's rows and, for hidden layers, the next layer's columns. */
 static int check_writable(tinc_net *net, uint32_t l) {
-    if (l >= net->layer_count) {
-        return tinc_fail(net, TINC_E_LAYER, l, l, net->layer_count);
-    }
     const uint32_t all = TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS;
-    const int last = l + 1 == net->layer_count;
-    if (net->layers[l].flags != all ||
-        (!last && !(net->layers[l + 1].flags & TINC_TRAIN_WEIGHTS))) {
+    if (l >= net->layer_count || !is_resizable(net, l) || net->layers[l].flags != all ||
+        (l + 1 < net->layer_count && !(net->layers[l + 1].flags & TINC_TRAIN_WEIGHTS))) {
         return tinc_fail(net, TINC_E_LAYER, l, l, net->layer_count);
     }
     return TINC_OK;
+}
+
+#if TINYINC_F32
+
+static float *row_of(const tinc_net *net, uint32_t l, uint32_t unit) {
+    const tinc_layer *layer = &net->layers[l];
+    return (float *)tinc_weights(net, layer) + (size_t)unit * layer->input_shape[0];
 }
 
 static float draw(tinc_net *net, float bound) {
@@ -23,24 +33,201 @@ static float he_bound(uint32_t inputs) {
     return tinc_rsqrt((float)inputs * (1.0f / 6.0f));
 }
 
-static void add_unit(tinc_net *net, uint32_t l, float outgoing_bound) {
-    tinc_layer *layer = &net->layers[l];
-    const uint32_t unit = layer->active, inputs = tinc_layer_inputs(net, l);
+/* `units` is what the layer will have when it has grown. */
+static void f32_add_unit(tinc_net *net, uint32_t l, uint32_t units) {
+    const uint32_t unit = net->layers[l].active, inputs = tinc_layer_inputs(net, l);
     const int last = l + 1 == net->layer_count;
-    float *row = tinc_weights(net, layer) + (size_t)unit * layer->input_shape[0];
+    float *row = row_of(net, l, unit), *bias = tinc_bias(net, &net->layers[l]);
     for (uint32_t i = 0; i < inputs; i++) {
         row[i] = last ? 0.0f : draw(net, he_bound(inputs));
     }
-    tinc_bias(net, layer)[unit] = 0.0f;
-    if (!last) {
-        tinc_layer *next = &net->layers[l + 1];
-        float *column = tinc_weights(net, next) + unit;
-        for (uint32_t r = 0; r < next->active; r++) {
-            column[(size_t)r * next->input_shape[0]] = draw(net, outgoing_bound);
+    bias[unit] = 0.0f;
+    for (uint32_t r = 0; !last && r < net->layers[l + 1].active; r++) {
+        row_of(net, l + 1, r)[unit] = draw(net, 0.5f * he_bound(units));
+    }
+}
+
+static void f32_move_unit(tinc_net *net, uint32_t l, uint32_t to, uint32_t from) {
+    const float *source = row_of(net, l, from);
+    float *row = row_of(net, l, to), *bias = tinc_bias(net, &net->layers[l]);
+    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+        row[i] = source[i];
+    }
+    bias[to] = bias[from];
+    for (uint32_t r = 0; l + 1 < net->layer_count && r < net->layers[l + 1].active; r++) {
+        float *column = row_of(net, l + 1, r);
+        column[to] = column[from];
+    }
+}
+
+static float magnitude(float x) {
+    return x < 0.0f ? -x : x;
+}
+
+static int f32_least_useful(const tinc_net *net, uint32_t l) {
+    const uint32_t inputs = tinc_layer_inputs(net, l);
+    const float *bias = tinc_bias(net, &net->layers[l]);
+    uint32_t least = 0;
+    float least_use = 0.0f;
+    for (uint32_t unit = 0; unit < net->layers[l].active; unit++) {
+        const float *row = row_of(net, l, unit);
+        float incoming = magnitude(bias[unit]), outgoing = 0.0f;
+        for (uint32_t i = 0; i < inputs; i++) {
+            incoming += magnitude(row[i]);
+        }
+        for (uint32_t r = 0; r < net->layers[l + 1].active; r++) {
+            outgoing += magnitude(row_of(net, l + 1, r)[unit]);
+        }
+        if (unit == 0 || incoming * outgoing < least_use) {
+            least = unit;
+            least_use = incoming * outgoing;
         }
     }
-    layer->active = unit + 1u;
+    return (int)least;
 }
+
+#endif
+
+/* ---- q8 ---- */
+
+#define MASTER_POINT 8 /* bits of a weight behind the point */
+#define BIAS_POINT 20
+#define MASTER_ZERO 32896
+#define INT8_ZERO 128
+#define MOST_MASTER (95 << MASTER_POINT) /* in size: further out a row is halved */
+
+/* Where the weight of a row for input i lies, in elements of its type. */
+static uint32_t place_of(const tinc_layer *layer, uint32_t row, uint32_t i) {
+    const uint32_t pair = row >> 1, second = row & 1u, n = layer->input_shape[0];
+    return layer->weight_type == TINC_WEIGHT_INT16
+               ? (pair * n + i) * 2u + second
+               : (pair * ((n + 1u) >> 1) + (i >> 1)) * 4u + second * 2u + (i & 1u);
+}
+
+/* A weight in steps of its row's scale, with MASTER_POINT bits behind the point. */
+static int32_t read_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i) {
+    const void *weights = tinc_weights(net, layer);
+    const uint32_t place = place_of(layer, row, i);
+    return layer->weight_type == TINC_WEIGHT_INT16
+               ? ((const uint16_t *)weights)[place] - MASTER_ZERO
+               : (((const uint8_t *)weights)[place] - INT8_ZERO) * (1 << MASTER_POINT);
+}
+
+static void write_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i,
+                         int32_t weight) {
+    void *weights = tinc_weights(net, layer);
+    const uint32_t place = place_of(layer, row, i);
+    if (layer->weight_type == TINC_WEIGHT_INT16) {
+        ((uint16_t *)weights)[place] = (uint16_t)(weight + MASTER_ZERO);
+    } else {
+        const int32_t half = 1 << (MASTER_POINT - 1);
+        ((uint8_t *)weights)[place] = (uint8_t)(((weight + half) >> MASTER_POINT) + INT8_ZERO);
+    }
+}
+
+#define LOG2_6 169408 /* with 16 bits behind the point */
+#define LOG2_47_5 365026
+
+/* log2 sqrt(6 / inputs), with 16 bits behind the point. */
+static int32_t log_he_bound(uint32_t inputs) {
+    return (LOG2_6 - tinc_bits_log2(tinc_bits_of(inputs, 0))) >> 1;
+}
+
+/* A bound 2^log in a row's weights, at most what they can hold. */
+static uint32_t weight_bound(int32_t log, int32_t scale) {
+    const int32_t doublings = log - scale * 65536; /* of one step */
+    if (doublings > 7 * 65536) {
+        return MOST_MASTER;
+    }
+    const tinc_bits bound = tinc_bits_exp2((uint32_t)(7 * 65536 - doublings) << 9);
+    const uint32_t weight = tinc_bits_fixed(bound, MASTER_POINT + 7);
+    return weight < MOST_MASTER ? weight : MOST_MASTER;
+}
+
+static int32_t draw_weight(tinc_net *net, uint32_t bound) {
+    return (int32_t)tinc_multiply_high(tinc_next(net->state), 2u * bound + 1u) - (int32_t)bound;
+}
+
+/* As f32_add_unit(); the scale makes the bound of the incoming weights 47.5 to 95 steps. */
+static void q8_add_unit(tinc_net *net, uint32_t l, uint32_t units) {
+    const tinc_layer *layer = &net->layers[l], *next = layer + 1;
+    const uint32_t unit = layer->active, inputs = tinc_layer_inputs(net, l);
+    const int last = l + 1 == net->layer_count;
+    const int32_t incoming = log_he_bound(inputs), outgoing = log_he_bound(units) - 65536;
+    const int32_t scale = (incoming - LOG2_47_5) >> 16;
+    const uint32_t bound = weight_bound(incoming, scale);
+    int32_t *bias = tinc_bias(net, layer);
+    tinc_scales(net, layer)[unit] = (uint32_t)(scale + 127) << 23;
+    bias[unit] = 0;
+    for (uint32_t i = 0; i < inputs; i++) {
+        write_weight(net, layer, unit, i, last ? 0 : draw_weight(net, bound));
+    }
+    for (uint32_t r = 0; !last && r < next->active; r++) {
+        const uint32_t row_bound =
+            weight_bound(outgoing, tinc_bits_exponent(tinc_scales(net, next)[r]));
+        write_weight(net, next, r, unit, draw_weight(net, row_bound));
+    }
+}
+
+/* What it leaves behind is zero: rows and inputs lie in pairs. */
+static void q8_move_unit(tinc_net *net, uint32_t l, uint32_t to, uint32_t from) {
+    const tinc_layer *layer = &net->layers[l], *next = layer + 1;
+    uint32_t *scales = tinc_scales(net, layer);
+    int32_t *bias = tinc_bias(net, layer);
+    scales[to] = scales[from];
+    bias[to] = bias[from];
+    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+        write_weight(net, layer, to, i, read_weight(net, layer, from, i));
+        write_weight(net, layer, from, i, 0);
+    }
+    for (uint32_t r = 0; l + 1 < net->layer_count && r < next->active; r++) {
+        write_weight(net, next, r, to, read_weight(net, next, r, from));
+        write_weight(net, next, r, from, 0);
+    }
+}
+
+static uint32_t size_of(int32_t x) {
+    return (uint32_t)(x < 0 ? -x : x);
+}
+
+static tinc_bits incoming_of(const tinc_net *net, uint32_t l, uint32_t unit) {
+    const tinc_layer *layer = &net->layers[l];
+    const int32_t *bias = tinc_bias(net, layer);
+    uint32_t sum = 0; /* at most 65535 of 15 bits */
+    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+        sum += size_of(read_weight(net, layer, unit, i));
+    }
+    const tinc_bits weights =
+        tinc_bits_multiply(tinc_bits_of(sum, -MASTER_POINT), tinc_scales(net, layer)[unit]);
+    return tinc_bits_add(weights, tinc_bits_of(size_of(bias[unit]), -BIAS_POINT));
+}
+
+static tinc_bits outgoing_of(const tinc_net *net, uint32_t l, uint32_t unit) {
+    const tinc_layer *next = &net->layers[l + 1];
+    tinc_bits sum = 0;
+    for (uint32_t r = 0; r < next->active; r++) {
+        const tinc_bits size =
+            tinc_bits_of(size_of(read_weight(net, next, r, unit)), -MASTER_POINT);
+        sum = tinc_bits_add(sum, tinc_bits_multiply(size, tinc_scales(net, next)[r]));
+    }
+    return sum;
+}
+
+static int q8_least_useful(const tinc_net *net, uint32_t l) {
+    uint32_t least = 0;
+    tinc_bits least_use = 0;
+    for (uint32_t unit = 0; unit < net->layers[l].active; unit++) {
+        const tinc_bits use =
+            tinc_bits_multiply(incoming_of(net, l, unit), outgoing_of(net, l, unit));
+        if (unit == 0 || use < least_use) {
+            least = unit;
+            least_use = use;
+        }
+    }
+    return (int)least;
+}
+
+/* ---- what both formats share ---- */
 
 /* A new class starts as if replayed as often as the rarest, not as one long neglected. */
 static void start_class(tinc_net *net, uint32_t cls) {
@@ -66,7 +253,8 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units) {
         if (layer + 1 == net->layer_count) {
             start_class(net, active + u);
         }
-        add_unit(net, layer, 0.5f * he_bound(active + units));
+        FORMAT_CALL(net, add_unit(net, layer, active + units));
+        net->layers[layer].active++;
     }
     return TINC_OK;
 }
@@ -116,51 +304,18 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
     if (unit >= here->active || here->active == 1) {
         return tinc_fail(net, TINC_E_UNIT, layer, unit, here->active);
     }
-    const uint32_t last = here->active - 1u, stride = here->input_shape[0];
-    float *w = tinc_weights(net, here), *bias = tinc_bias(net, here);
-    for (uint32_t i = 0; i < tinc_layer_inputs(net, layer); i++) {
-        w[(size_t)unit * stride + i] = w[(size_t)last * stride + i];
-    }
-    bias[unit] = bias[last];
-    if (layer + 1 < net->layer_count) {
-        const tinc_layer *next = &net->layers[layer + 1];
-        float *weights = tinc_weights(net, next);
-        for (uint32_t r = 0; r < next->active; r++, weights += next->input_shape[0]) {
-            weights[unit] = weights[last];
-        }
-    } else {
+    const uint32_t last = here->active - 1u;
+    FORMAT_CALL(net, move_unit(net, layer, unit, last));
+    if (layer + 1 == net->layer_count) {
         remove_class(net, unit, last);
     }
     here->active = last;
     return TINC_OK;
 }
 
-static float magnitude(float x) {
-    return x < 0.0f ? -x : x;
-}
-
 int tinc_least_useful(tinc_net *net, uint32_t layer) {
-    if (layer >= net->layer_count - 1u) {
+    if (layer >= net->layer_count - 1u || !is_resizable(net, layer)) {
         return tinc_fail(net, TINC_E_LAYER, layer, layer, net->layer_count - 1u);
     }
-    const tinc_layer *here = &net->layers[layer], *next = here + 1;
-    const uint32_t inputs = tinc_layer_inputs(net, layer);
-    uint32_t least = 0;
-    float least_use = 0.0f;
-    for (uint32_t unit = 0; unit < here->active; unit++) {
-        const float *row = tinc_weights(net, here) + (size_t)unit * here->input_shape[0];
-        float incoming = magnitude(tinc_bias(net, here)[unit]), outgoing = 0.0f;
-        for (uint32_t i = 0; i < inputs; i++) {
-            incoming += magnitude(row[i]);
-        }
-        const float *column = tinc_weights(net, next) + unit;
-        for (uint32_t r = 0; r < next->active; r++) {
-            outgoing += magnitude(column[(size_t)r * next->input_shape[0]]);
-        }
-        if (unit == 0 || incoming * outgoing < least_use) {
-            least = unit;
-            least_use = incoming * outgoing;
-        }
-    }
-    return (int)least;
+    return FORMAT_CALL(net, least_useful(net, layer));
 }

@@ -1,25 +1,18 @@
 /* Samples: from what a sensor gave to what the network sees. */
-#include "internal.h"
-
-#define CONVERT(type)                                                                              \
-    for (size_t i = 0; i < n; i++) {                                                               \
-        x[i] = (float)((const type *)raw)[i];                                                      \
-    }
+#include "fixed.h"
 
 static uint32_t element_bytes(int typecode) {
-    switch (typecode) {
-    case 'b':
-    case 'B':
-        return 1;
-    case 'h':
-    case 'H':
-        return 2;
-    case 'f':
-        return 4;
-    default:
-        return 0;
-    }
+    return typecode == 'b' || typecode == 'B'   ? 1
+           : typecode == 'h' || typecode == 'H' ? 2
+           : typecode == 'f'                    ? 4
+                                                : 0;
 }
+
+size_t tinc_sample_bytes(const tinc_net *net) {
+    return tinc_is_q8(net) ? net->inputs : 4u * (size_t)net->inputs;
+}
+
+#if TINYINC_F32
 
 #define LARGEST_FLOAT 3.40282347e38f
 
@@ -34,31 +27,21 @@ int tinc_check_sample(tinc_net *net, const float *x, float most) {
     return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
 }
 
-int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float *x) {
-    const uint32_t size = element_bytes(typecode);
-    if (size == 0) {
-        return tinc_fail(net, TINC_E_SAMPLE_TYPE, (uint32_t)typecode, 0, 0);
+#define CONVERT(type)                                                                              \
+    for (size_t i = 0; i < n; i++) {                                                               \
+        x[i] = (float)((const type *)raw)[i];                                                      \
     }
-    if (n != net->inputs) {
-        return tinc_fail(net, TINC_E_SAMPLE_SIZE, 0, (uint32_t)n, net->inputs);
-    }
-    if ((uintptr_t)raw % size != 0) {
-        return tinc_fail(net, TINC_E_ALIGNMENT, TINC_SECTIONS, 0, 0);
-    }
-    switch (typecode) {
-    case 'b':
+
+static int f32_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float *x) {
+    if (typecode == 'b') {
         CONVERT(int8_t)
-        break;
-    case 'B':
+    } else if (typecode == 'B') {
         CONVERT(uint8_t)
-        break;
-    case 'h':
+    } else if (typecode == 'h') {
         CONVERT(int16_t)
-        break;
-    case 'H':
+    } else if (typecode == 'H') {
         CONVERT(uint16_t)
-        break;
-    default:
+    } else {
         CONVERT(float)
         if (tinc_check_sample(net, x, LARGEST_FLOAT)) {
             return net->fault.code;
@@ -70,4 +53,112 @@ int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, float
         x[i] = tinc_clip((x[i] - offset) * scale, low, high);
     }
     return TINC_OK;
+}
+
+#endif
+
+/* Q8: x = (raw factor + bias) >> shift, between low and high. */
+typedef struct {
+    uint32_t factor, bias; /* signed; sums may wrap on the way */
+    int32_t shift, low, high;
+} q8_line;
+
+#define MOST_INT8 127u
+#define MOST_SHIFT 30          /* a smaller gain keeps less bits */
+#define MOST_FLOAT_BITS 16     /* of raw - offset of floats, where 2^8 to 2^9 make a step */
+#define MOST_OFFSET (1u << 28) /* of integers */
+
+/* x = (raw - offset) gain for integers that differ from the offset by up to `bits` bits. The
+ * factor has 30 - bits of the gain. Beside the rounding of x, the error is at most
+ * 127 2^(bits - 30) steps by that, gain 2^(bits - 30) by rounding the bias, and 2^-10 by the
+ * product in it: together below 1/64 with up to 16 bits, when 1 is worth up to 2^6 steps. Where 1
+ * is worth 2^(29 - bits) steps and more, there is no more to tell than the side of the offset. */
+static q8_line line_of(const tinc_header *h, tinc_bits gain, float offset, int32_t bits) {
+    const int32_t step = tinc_bits_exponent(tinc_float_bits(h->input_step));
+    const int32_t wanted = 29 - bits - tinc_bits_exponent(gain);
+    const int32_t kept = wanted < MOST_SHIFT ? wanted : MOST_SHIFT;
+    const int32_t shift = kept > 1 ? kept : 1; /* less: 1 is worth more steps than there are */
+    const uint32_t factor = tinc_bits_fixed(gain, kept);
+    const tinc_bits product =
+        tinc_bits_multiply(tinc_magnitude_bits(offset), tinc_bits_of(factor, 0));
+    const uint32_t bias = tinc_bits_fixed(product, 0), half = 1u << (shift - 1);
+    const uint32_t scale_sign = tinc_float_bits(h->input_scale) >> 31;
+    const uint32_t offset_sign = tinc_float_bits(offset) >> 31;
+    return (q8_line){scale_sign ? 0u - factor : factor,
+                     (scale_sign == offset_sign ? 0u - bias : bias) + half, shift,
+                     tinc_fixed(h->input_low, -step, MOST_INT8),
+                     tinc_fixed(h->input_high, -step, MOST_INT8)};
+}
+
+static inline int32_t cut(int32_t x, int32_t low, int32_t high) {
+    return x > low ? (x < high ? x : high) : low;
+}
+
+/* The bits of the largest difference between the offset and an integer of a type. */
+static int32_t bits_of_type(float offset, int typecode) {
+    const int32_t values = 1 << 8u * element_bytes(typecode);
+    const int32_t low = typecode == 'b' || typecode == 'h' ? -values / 2 : 0;
+    const int32_t centre = tinc_fixed(offset, 0, MOST_OFFSET);
+    const int32_t below = centre - low, above = low + values - 1 - centre;
+    return (int32_t)tinc_bit_length((uint32_t)(below > above ? below : above));
+}
+
+#define ON_LINE(raw)                                                                               \
+    (int8_t)cut((int32_t)((uint32_t)(raw) * line.factor + line.bias) >> line.shift, line.low,      \
+                line.high)
+
+#define Q8_CONVERT(type)                                                                           \
+    for (size_t i = 0; i < n; i++) {                                                               \
+        x[i] = ON_LINE(((const type *)raw)[i]);                                                    \
+    }
+
+static int q8_normalise_floats(tinc_net *net, const float *raw, tinc_bits gain, int8_t *x) {
+    const tinc_header *h = net->header;
+    const int32_t exponent = tinc_bits_exponent(gain), point = exponent + 9;
+    const tinc_bits fixed_gain = gain - ((uint32_t)point << 23);
+    const q8_line line = line_of(h, fixed_gain, 0.0f, MOST_FLOAT_BITS);
+    const int32_t most = (1 << MOST_FLOAT_BITS) - 1;
+    const int32_t offset = tinc_fixed(h->input_offset, point, 1u << 30);
+    for (uint32_t i = 0; i < net->inputs; i++) {
+        if (!tinc_is_finite(raw[i])) {
+            return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
+        }
+        const int32_t difference = tinc_fixed(raw[i], point, (1u << 30) - 1u) - offset;
+        x[i] = ON_LINE(cut(difference, -most, most));
+    }
+    return TINC_OK;
+}
+
+static int q8_normalise(tinc_net *net, const void *raw, size_t n, int typecode, int8_t *x) {
+    const tinc_header *h = net->header;
+    const tinc_bits gain =
+        tinc_bits_divide(tinc_magnitude_bits(h->input_scale), tinc_float_bits(h->input_step));
+    if (typecode == 'f') {
+        return q8_normalise_floats(net, raw, gain, x);
+    }
+    const q8_line line = line_of(h, gain, h->input_offset, bits_of_type(h->input_offset, typecode));
+    if (typecode == 'B') {
+        Q8_CONVERT(uint8_t)
+    } else if (typecode == 'b') {
+        Q8_CONVERT(int8_t)
+    } else if (typecode == 'H') {
+        Q8_CONVERT(uint16_t)
+    } else {
+        Q8_CONVERT(int16_t)
+    }
+    return TINC_OK;
+}
+
+int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, void *x) {
+    const uint32_t size = element_bytes(typecode);
+    if (size == 0) {
+        return tinc_fail(net, TINC_E_SAMPLE_TYPE, (uint32_t)typecode, 0, 0);
+    }
+    if (n != net->inputs) {
+        return tinc_fail(net, TINC_E_SAMPLE_SIZE, 0, (uint32_t)n, net->inputs);
+    }
+    if (((uintptr_t)raw & (size - 1u)) != 0) {
+        return tinc_fail(net, TINC_E_ALIGNMENT, TINC_SECTIONS, 0, 0);
+    }
+    return FORMAT_CALL(net, normalise(net, raw, n, typecode, x));
 }

@@ -1,0 +1,47 @@
+/* What the float32 files of the core share: the kinds of layers behind the calls of f32_layers.c,
+ * each as tinc_f32_run(), _propagate() and _update() in internal.h. */
+#ifndef TINYINC_F32_H
+#define TINYINC_F32_H
+
+#include "internal.h"
+
+/* ---- f32_conv.c ---- */
+
+void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_conv_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+
+void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_depthwise_propagate(tinc_work *work, uint32_t l, const uint16_t *list,
+                                  uint32_t listed);
+void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
+
+/* ---- f32_pool.c ---- */
+
+void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l);
+
+void tinc_f32_average_pool(tinc_work *work, uint32_t l, const float *in, float *out,
+                           tinc_rows rows);
+void tinc_f32_average_pool_propagate(tinc_work *work, uint32_t l);
+
+void tinc_f32_add(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_add_propagate(tinc_work *work, uint32_t l);
+
+/* ---- f32_layers.c ---- */
+
+/* The least magnitude of an input by which a weight is trained: the rule may skip small ones. */
+float tinc_f32_least_input(const tinc_work *work, uint32_t l, const float *input);
+
+/* ---- f32_dense.c ---- */
+
+/* The same a for several rows: row r of y and x starts r * its step further. */
+void tinc_axpy_rows(float *y, uint32_t y_step, float a, const float *x, uint32_t x_step, uint32_t n,
+                    uint32_t rows);
+
+/* ---- f32_rules.c ---- */
+
+/* Local error Y: the sum of magnitudes of a gradient. */
+float tinc_f32_error(const float *delta, uint32_t n);
+
+#endif

@@ -1,0 +1,298 @@
+/* The layers in float32: which kind does what, dense ones, activations and the loss. */
+#include "f32.h"
+
+#if TINYINC_F32
+
+#define LARGEST_VALUE 1e30f
+#define LARGEST_DELTA 1000.0f
+
+/* ---- forward ---- */
+
+/* All inputs, or those that are not 0 where they are few: zeros cost nothing, and above half of
+ * them looking up costs more than it saves. */
+static void dense(tinc_work *work, uint32_t l, const float *in, float *out) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const float *w = tinc_weights(work->net, layer), *bias = tinc_bias(work->net, layer);
+    const uint32_t inputs = tinc_layer_inputs(work->net, l), stride = layer->input_shape[0];
+    uint16_t *list = tinc_place(work, l, TINC_FORWARD);
+    uint32_t used = tinc_count_inputs(in, inputs, 0.0f);
+    if (2u * used <= inputs) {
+        tinc_list_inputs(in, inputs, 0.0f, list);
+        tinc_dense_listed(out, w, bias, in, layer->active, list, used, stride);
+    } else {
+        used = inputs;
+        tinc_dense(out, w, bias, in, layer->active, inputs, stride);
+    }
+    work->forward += layer->active * used;
+}
+
+/* Apply an activation in place. Floats of one sign order as their bits do, and integers take fewer
+ * instructions. Returns whether a value was NaN or beyond 1e30. */
+static int activate(float *values, uint32_t n, int activation) {
+    const uint32_t largest = tinc_float_bits(LARGEST_VALUE);
+    const uint32_t most = tinc_float_bits(activation == TINC_RELU6 ? 6.0f : LARGEST_VALUE);
+    uint32_t beyond = 0;
+    if (activation == TINC_LINEAR) {
+        for (uint32_t i = 0; i < n; i++) {
+            beyond |= largest - tinc_magnitude_bits(values[i]); /* the sign bit says so */
+        }
+    } else if (activation == TINC_RELU) {
+        for (uint32_t i = 0; i < n; i++) {
+            const uint32_t bits = tinc_float_bits(values[i]);
+            beyond |= largest - (bits & 0x7FFFFFFFu);
+            values[i] = tinc_bits_float((int32_t)bits < 0 ? 0 : bits);
+        }
+    } else {
+        for (uint32_t i = 0; i < n; i++) {
+            const uint32_t bits = tinc_float_bits(values[i]);
+            const uint32_t above = (int32_t)bits < 0 ? 0 : bits;
+            beyond |= largest - (bits & 0x7FFFFFFFu);
+            values[i] = tinc_bits_float(above < most ? above : most);
+        }
+    }
+    return beyond >> 31 != 0;
+}
+
+void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows) {
+    const tinc_layer *layer = &work->net->layers[l];
+    uint32_t n = (rows.to - rows.from) * layer->output_shape[1] * layer->output_shape[2];
+    if (layer->kind == TINC_DENSE) {
+        n = layer->active;
+        dense(work, l, in, out);
+    } else if (layer->kind == TINC_CONV) {
+        tinc_f32_conv(work, l, in, out, rows);
+    } else if (layer->kind == TINC_DEPTHWISE) {
+        tinc_f32_depthwise(work, l, in, out, rows);
+    } else if (layer->kind == TINC_MAX_POOL) {
+        tinc_f32_max_pool(work, l, in, out, rows);
+    } else if (layer->kind == TINC_AVERAGE_POOL) {
+        tinc_f32_average_pool(work, l, in, out, rows);
+    } else {
+        tinc_f32_add(work, l, in, out, rows);
+    }
+    if (activate(out, n, layer->activation) && work->net->fault.code == TINC_OK) {
+        tinc_fail(work->net, TINC_E_DIVERGED, l, 0, 0);
+    }
+}
+
+/* Above 0, and below 6 where that cuts: as bits, from 1 to those of the bound less 1. */
+void tinc_f32_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const float bound = layer->activation == TINC_RELU6 ? 6.0f : 2.0f * LARGEST_VALUE;
+    const uint32_t span = tinc_float_bits(bound) - 1u, n = tinc_layer_outputs(layer);
+    const float *value = values;
+    for (uint32_t i = 0; i < n; i += 8) {
+        const uint32_t many = n - i < 8u ? n - i : 8u;
+        uint32_t bits = 0;
+        for (uint32_t bit = 0; bit < many; bit++) {
+            bits |= (uint32_t)(tinc_float_bits(value[i + bit]) - 1u < span) << bit;
+        }
+        *mask++ = (uint8_t)bits;
+    }
+}
+
+/* ---- the loss ---- */
+
+uint32_t tinc_argmax(const float *values, uint32_t n) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        best = values[i] > values[best] ? i : best;
+    }
+    return best;
+}
+
+float tinc_softmax(float *logits, uint32_t n) {
+    const float largest = logits[tinc_argmax(logits, n)];
+    float sum = 0.0f;
+    for (uint32_t i = 0; i < n; i++) {
+        logits[i] = tinc_exp(logits[i] - largest);
+        sum += logits[i];
+    }
+    const float inverse = 1.0f / sum;
+    for (uint32_t i = 0; i < n; i++) {
+        logits[i] *= inverse;
+    }
+    return tinc_log(sum);
+}
+
+uint32_t tinc_f32_probabilities(const void *logits, uint32_t n, float *probabilities) {
+    const float *logit = logits;
+    for (uint32_t i = 0; i < n; i++) {
+        probabilities[i] = logit[i];
+    }
+    const uint32_t predicted = tinc_argmax(probabilities, n);
+    tinc_softmax(probabilities, n);
+    return predicted;
+}
+
+int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
+                  float *figures) {
+    const uint32_t classes = tinc_classes(work->net), last = work->net->layer_count - 1u;
+    const float *logit = logits;
+    float *delta = tinc_place(work, last, TINC_DELTA);
+    for (uint32_t i = 0; i < classes; i++) {
+        delta[i] = logit[i];
+    }
+    counts[TINC_STEP_PREDICTED] = tinc_argmax(logit, classes);
+    const float largest = logit[counts[TINC_STEP_PREDICTED]];
+    figures[TINC_STEP_LOSS] = tinc_softmax(delta, classes) - (logit[target] - largest);
+    delta[target] -= 1.0f; /* softmax and cross-entropy together: p - onehot */
+    figures[TINC_STEP_ERROR] = tinc_f32_error(delta, classes);
+
+    const float factor =
+        tinc_f32_admit(work->net, figures[TINC_STEP_ERROR], &figures[TINC_STEP_PROBABILITY]);
+    for (uint32_t i = 0; i < classes; i++) {
+        delta[i] *= factor;
+    }
+    return factor > 0.0f;
+}
+
+/* ---- backward ---- */
+
+/* A hidden gradient far beyond any sane one, or NaN, is cut, so that no update can be infinite. */
+void tinc_f32_settle(tinc_work *work, uint32_t l) {
+    float *delta = tinc_place(work, l, TINC_DELTA);
+    const uint32_t n = tinc_layer_outputs(&work->net->layers[l]);
+    if (l + 1 == work->net->layer_count || tinc_largest(delta, n) < LARGEST_DELTA) {
+        return; /* that of the output is what the loss gave */
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        delta[i] = tinc_clip(delta[i], -LARGEST_DELTA, LARGEST_DELTA);
+    }
+}
+
+/* Which inputs can have a gradient that is not cut: those whose bit is set. */
+static uint32_t list_mask(const uint8_t *mask, uint32_t n, uint16_t *list) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        list[count] = (uint16_t)i;
+        count += (uint32_t)mask[i / 8u] >> (i % 8u) & 1u;
+    }
+    return count;
+}
+
+/* W^T delta over the listed rows, for the inputs that have a gradient. */
+static void dense_propagate(tinc_work *work, uint32_t l, const uint16_t *rows, uint32_t listed) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const float *w = tinc_weights(work->net, layer), *delta = tinc_place(work, l, TINC_DELTA);
+    const uint32_t inputs = tinc_layer_inputs(work->net, l), stride = layer->input_shape[0];
+    float *below = tinc_place(work, l - 1, TINC_DELTA);
+    const uint8_t *mask = tinc_place(work, l - 1, TINC_MASK);
+    uint16_t *list = tinc_backward_room(work, l);
+    const uint32_t live = mask != NULL ? list_mask(mask, inputs, list) : inputs;
+    const int few = mask != NULL && 2u * live <= inputs;
+    for (uint32_t r = 0; r < listed; r++) {
+        const float *weights = w + (size_t)rows[r] * stride;
+        if (few) {
+            tinc_axpy_listed(below, delta[rows[r]], weights, list, live);
+        } else {
+            tinc_axpy(below, delta[rows[r]], weights, inputs);
+        }
+    }
+    work->backward += listed * (few ? live : inputs);
+}
+
+void tinc_f32_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
+    const int kind = work->net->layers[l].kind;
+    if (kind == TINC_DENSE) {
+        dense_propagate(work, l, list, listed);
+    } else if (kind == TINC_CONV) {
+        tinc_f32_conv_propagate(work, l, list, listed);
+    } else if (kind == TINC_DEPTHWISE) {
+        tinc_f32_depthwise_propagate(work, l, list, listed);
+    } else if (kind == TINC_MAX_POOL) {
+        tinc_f32_max_pool_propagate(work, l);
+    } else if (kind == TINC_AVERAGE_POOL) {
+        tinc_f32_average_pool_propagate(work, l);
+    } else {
+        tinc_f32_add_propagate(work, l);
+    }
+}
+
+float tinc_f32_least_input(const tinc_work *work, uint32_t l, const float *input) {
+    const tinc_state *state = work->net->state;
+    if (state->rule != TINC_RULE_SAMPLED) {
+        return 0.0f;
+    }
+    return state->input_threshold * tinc_largest(input, tinc_layer_inputs(work->net, l));
+}
+
+/* W -= rate delta x^T on the listed rows and the inputs that count. */
+static void dense_update(tinc_work *work, uint32_t l, const uint16_t *rows, uint32_t listed) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const tinc_state *state = work->net->state;
+    const float *input = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
+    float *w = tinc_weights(work->net, layer);
+    const uint32_t stride = layer->input_shape[0], trained = tinc_trained_channels(layer, stride);
+    uint32_t inputs = tinc_layer_inputs(work->net, l);
+    const float least = tinc_f32_least_input(work, l, input);
+    inputs = inputs < trained ? inputs : trained;
+    uint16_t *list = tinc_backward_room(work, l);
+    uint32_t used = tinc_count_inputs(input, inputs, least);
+    const int few = state->rule == TINC_RULE_SAMPLED || 2u * used <= inputs;
+    if (few) {
+        tinc_list_inputs(input, inputs, least, list);
+    } else {
+        used = inputs;
+    }
+    for (uint32_t r = 0; r < listed; r++) {
+        const float step = -state->learning_rate * delta[rows[r]];
+        float *weights = w + (size_t)rows[r] * stride;
+        if (few) {
+            tinc_axpy_listed(weights, step, input, list, used);
+        } else {
+            tinc_axpy(weights, step, input, inputs);
+        }
+    }
+    work->backward += listed * used;
+}
+
+/* Every element of the gradient adds to the bias of its unit or channel. */
+static void update_bias(const tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const uint32_t units = layer->kind == TINC_DENSE ? layer->active : layer->output_shape[2];
+    const float rate = work->net->state->learning_rate, *delta = tinc_place(work, l, TINC_DELTA);
+    float *bias = tinc_bias(work->net, layer);
+    uint32_t first = 0; /* element of the pixel that is at hand */
+    for (uint32_t i = 0; i < listed; i++) {
+        while (list[i] - first >= units) {
+            first += units;
+        }
+        bias[list[i] - first] -= rate * delta[list[i]];
+    }
+}
+
+void tinc_f32_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
+    const tinc_layer *layer = &work->net->layers[l];
+    if (layer->flags & TINC_TRAIN_BIAS) {
+        update_bias(work, l, list, listed);
+    }
+    if (!(layer->flags & TINC_TRAIN_WEIGHTS)) {
+        return;
+    }
+    if (layer->kind == TINC_DENSE) {
+        dense_update(work, l, list, listed);
+    } else if (layer->kind == TINC_CONV) {
+        tinc_f32_conv_update(work, l, list, listed);
+    } else {
+        tinc_f32_depthwise_update(work, l, list, listed);
+    }
+}
+
+/* ---- room ---- */
+
+/* A list of inputs, and for a convolution the patch it is about. */
+static uint32_t room(const tinc_layer *layer) {
+    const uint32_t inputs = tinc_row_weights(layer);
+    return layer->kind == TINC_DENSE ? 2u * inputs : layer->kind == TINC_CONV ? 6u * inputs : 0;
+}
+
+uint32_t tinc_f32_forward_room(const tinc_net *net, uint32_t l) {
+    return room(&net->layers[l]);
+}
+
+uint32_t tinc_f32_backward_room(const tinc_net *net, uint32_t l) {
+    return room(&net->layers[l]);
+}
+
+#endif

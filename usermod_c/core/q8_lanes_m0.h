@@ -1,0 +1,229 @@
+/* The innermost loops of q8 for Cortex-M0, M0+ and M1. Only q8_lanes.h includes this.
+ *
+ * One multiplication does two rows: (u0 + 2^16 u1) x = u0 x + 2^16 u1 x, and so for a sum of such
+ * products. Where u0 x0 + u1 x1 is known to be in 0..65535, the upper half of a sum s is that of
+ * row 1: `total` adds up s and `high` adds up s >> 16, and row 0 is total - 2^16 high.
+ *
+ * The functions are assembly as a whole (naked): they need all eight low registers. */
+#ifndef TINYINC_Q8_LANES_M0_H
+#define TINYINC_Q8_LANES_M0_H
+
+#include "q8.h"
+
+/* A function that is all assembly takes its arguments from their registers. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+/* It would take the lines of assembly apart: */
+/* clang-format off */
+#define SAVE                                                                                       \
+    ".syntax unified\n"                                                                            \
+    "push {r4-r7, lr}\n"                                                                           \
+    "mov r4, r8\n"                                                                                 \
+    "mov r5, r9\n"                                                                                 \
+    "mov r6, r10\n"                                                                                \
+    "mov r7, r11\n"                                                                                \
+    "push {r4-r7}\n"
+#define RETURN                                                                                     \
+    "pop {r4-r7}\n"                                                                                \
+    "mov r8, r4\n"                                                                                 \
+    "mov r9, r5\n"                                                                                 \
+    "mov r10, r6\n"                                                                                \
+    "mov r11, r7\n"                                                                                \
+    "pop {r4-r7, pc}\n"
+
+/* Two inputs into r3 and r4. Where they may be negative, r12 becomes 2^7 (255 - x0 - x1) in both
+ * halves: added to a sum of u x, it makes it (u0 - 128) x0 + (u1 - 128) x1 + 32640 > 0. */
+#define INPUTS_POSITIVE(i)                                                                         \
+    "ldrb r3, [r2, #" #i "]\n"                                                                     \
+    "ldrb r4, [r2, #" #i " + 1]\n"
+#define INPUTS_SIGNED(i)                                                                           \
+    "movs r3, #" #i "\n"                                                                           \
+    "ldrsb r3, [r2, r3]\n"                                                                         \
+    "movs r4, #" #i " + 1\n"                                                                       \
+    "ldrsb r4, [r2, r4]\n"                                                                         \
+    "movs r5, #255\n"                                                                              \
+    "subs r5, r3\n"                                                                                \
+    "subs r5, r4\n"                                                                                \
+    "lsls r6, r5, #16\n"                                                                           \
+    "adds r5, r6\n"                                                                                \
+    "lsls r5, #7\n"                                                                                \
+    "mov r12, r5\n"
+#define OFFSET_POSITIVE
+#define OFFSET_SIGNED "add r5, r12\n"
+
+/* The weights of a pair for two inputs into r5 and r6, yet to be masked with r7. */
+#define WEIGHTS_INT8(from)                                                                         \
+    "ldmia " from "!, {r5}\n"                                                                      \
+    "lsrs r6, r5, #8\n"
+#define WEIGHTS_INT16(from)                                                                        \
+    "ldmia " from "!, {r5, r6}\n"                                                                  \
+    "lsrs r5, #8\n"                                                                                \
+    "lsrs r6, #8\n"
+
+#define PAIR(TYPE, SIGN, from, total, high)                                                        \
+    WEIGHTS_##TYPE(from)                                                                           \
+    "ands r5, r7\n"                                                                                \
+    "ands r6, r7\n"                                                                                \
+    "muls r5, r3\n"                                                                                \
+    "muls r6, r4\n"                                                                                \
+    "adds r5, r6\n" OFFSET_##SIGN                                                                  \
+    "add " total ", r5\n"                                                                          \
+    "lsrs r5, #16\n"                                                                               \
+    "add " high ", r5\n"
+#define TWO_INPUTS(TYPE, SIGN, i)                                                                  \
+    INPUTS_##SIGN(i) PAIR(TYPE, SIGN, "r0", "r8", "r9") PAIR(TYPE, SIGN, "r1", "r10", "r11")
+
+/* The sums behind the highs and totals to where r0 points. */
+#define STORE_SUMS                                                                                 \
+    "mov r1, r8\n"                                                                                 \
+    "mov r2, r9\n"                                                                                 \
+    "lsls r3, r2, #16\n"                                                                           \
+    "subs r1, r3\n"                                                                                \
+    "mov r3, r10\n"                                                                                \
+    "mov r4, r11\n"                                                                                \
+    "lsls r5, r4, #16\n"                                                                           \
+    "subs r3, r5\n"                                                                                \
+    "stmia r0!, {r1-r4}\n"
+
+/* Totals and highs are 0, and r7 the mask. */
+#define CLEAR_SUMS                                                                                 \
+    "movs r4, #0\n"                                                                                \
+    "mov r8, r4\n"                                                                                 \
+    "mov r9, r4\n"                                                                                 \
+    "mov r10, r4\n"                                                                                \
+    "mov r11, r4\n"                                                                                \
+    "movs r7, #255\n"                                                                              \
+    "lsls r4, r7, #16\n"                                                                           \
+    "orrs r7, r4\n"
+
+/* sums[4]: two pairs, p and q, times the inputs from x to end, at least one and a multiple of 4.
+ * r0 p, r1 q, r2 x, lr end, r7 mask, r8 to r11 totals and highs. */
+#define DOT4(name, TYPE, SIGN)                                                                     \
+    static __attribute__((naked, noinline)) void name(const uint32_t *p, const uint32_t *q,        \
+                                                      const int8_t *x, const int8_t *end,          \
+                                                      uint32_t *sums) {                            \
+        __asm__(SAVE                                                                               \
+                "mov lr, r3\n" CLEAR_SUMS                                                          \
+                "1:\n" TWO_INPUTS(TYPE, SIGN, 0) TWO_INPUTS(TYPE, SIGN, 2)                         \
+                "adds r2, #4\n"                                                                    \
+                "cmp r2, lr\n"                                                                     \
+                "bne 1b\n"                                                                         \
+                "ldr r0, [sp, #36]\n" STORE_SUMS RETURN);                                          \
+    }
+DOT4(dot4_int8, INT8, POSITIVE)
+DOT4(dot4_int8_signed, INT8, SIGNED)
+DOT4(dot4_int16, INT16, POSITIVE)
+DOT4(dot4_int16_signed, INT16, SIGNED)
+
+#define PAIR_LISTED(from, total, high)                                                             \
+    "ldr r6, [" from ", r4]\n"                                                                     \
+    "lsrs r6, #8\n"                                                                                \
+    "ands r6, r7\n"                                                                                \
+    "muls r6, r5\n"                                                                                \
+    "add " total ", r6\n"                                                                          \
+    "lsrs r6, #16\n"                                                                               \
+    "add " high ", r6\n"
+
+/* The same from masters for listed inputs, at least one, of which none is below 0. r3 list. */
+static __attribute__((naked, noinline)) void dot4_listed(const uint32_t *p, const uint32_t *q,
+                                                         const int8_t *x, const uint16_t *list,
+                                                         const uint16_t *end, uint32_t *sums) {
+    __asm__(SAVE
+            "ldr r4, [sp, #36]\n"
+            "mov lr, r4\n" CLEAR_SUMS
+            "1:\n"
+            "ldrh r4, [r3]\n"
+            "adds r3, #2\n"
+            "ldrb r5, [r2, r4]\n"
+            "lsls r4, #2\n" PAIR_LISTED("r0", "r8", "r9") PAIR_LISTED("r1", "r10", "r11")
+            "cmp r3, lr\n"
+            "bne 1b\n"
+            "ldr r0, [sp, #40]\n" STORE_SUMS RETURN);
+}
+
+/* clang-format on */
+
+/* The sums of two pairs, the second `stride` words on, over the first inputs, as many as returned;
+ * of u instead of u - 128. */
+typedef void dot4_kernel(const uint32_t *, const uint32_t *, const int8_t *, const int8_t *,
+                         uint32_t *);
+static uint32_t dot4(dot4_kernel *positive, dot4_kernel *with_sign, int32_t *sums,
+                     const uint32_t *w, uint32_t stride, const q8_inputs *in) {
+    const uint32_t whole = in->n & ~3u;
+    dot4_kernel *const kernel = in->positive ? positive : with_sign;
+    if (in->list != NULL || whole == 0) {
+        return 0;
+    }
+    kernel(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
+    if (!in->positive) {
+        int32_t sum = in->sum;
+        for (uint32_t i = whole; i < in->n; i++) {
+            sum -= in->x[i];
+        }
+        for (uint32_t r = 0; r < 4; r++) {
+            sums[r] += 128 * sum - 32640 / 2 * (int32_t)whole;
+        }
+    }
+    return whole;
+}
+
+static uint32_t dot4_leading_int8(int32_t *sums, const uint32_t *w, uint32_t stride,
+                                  const q8_inputs *in) {
+    return dot4(dot4_int8, dot4_int8_signed, sums, w, stride, in);
+}
+
+static uint32_t dot4_leading_int16(int32_t *sums, const uint32_t *w, uint32_t stride,
+                                   const q8_inputs *in) {
+    if (in->list != NULL && in->positive && in->n > 0) {
+        dot4_listed(w, w + stride, in->x, in->list, in->list + in->n, (uint32_t *)sums);
+        return in->n;
+    }
+    return dot4(dot4_int16, dot4_int16_signed, sums, w, stride, in);
+}
+
+/* clang-format off */
+/* update_words() for one input: product, rounded and shifted, in both halves; added; watched. */
+#define UPDATE(i)                                                                                  \
+    "movs r5, #" #i "\n"                                                                           \
+    "ldrsb r5, [r0, r5]\n"                                                                         \
+    "muls r5, r2\n"                                                                                \
+    "add r5, r8\n"                                                                                 \
+    "lsrs r5, r4\n"                                                                                \
+    "ands r5, r3\n"                                                                                \
+    "ldr r6, [r1]\n"                                                                               \
+    "adds r6, r5\n"                                                                                \
+    "add r6, r9\n"                                                                                 \
+    "lsls r5, r6, #1\n"                                                                            \
+    "orrs r5, r6\n"                                                                                \
+    "ands r7, r5\n"                                                                                \
+    "add r6, r10\n"                                                                                \
+    "stmia r1!, {r6}\n"
+
+/* r0 x, r1 w, r2 factor, r3 mask, r4 shift, r7 watch, r8 rounding, r9 offset, r10 -WATCHED, r11
+ * end. */
+static __attribute__((naked, noinline)) uint32_t update_words(const int8_t *x, uint32_t *w,
+                                                              const update_numbers *numbers,
+                                                              const int8_t *end) {
+    __asm__(SAVE
+            "mov r11, r3\n"
+            "ldmia r2!, {r4, r5, r6}\n"
+            "mov r8, r4\n"
+            "mov r9, r5\n"
+            "mov r10, r6\n"
+            "ldmia r2!, {r3, r4, r5}\n"
+            "mov r2, r5\n"
+            "movs r7, #0\n"
+            "mvns r7, r7\n"
+            "1:\n" UPDATE(0) UPDATE(1) UPDATE(2) UPDATE(3)
+            "adds r0, #4\n"
+            "cmp r0, r11\n"
+            "bne 1b\n"
+            "mov r0, r7\n" RETURN);
+}
+
+/* clang-format on */
+
+#pragma GCC diagnostic pop
+
+#endif

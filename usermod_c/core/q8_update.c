@@ -1,0 +1,358 @@
+/* A step of SGD in integers. A step is the learning rate times the gradient in real units, whatever
+ * the row's scale: quantisation-aware scaling (arXiv 2206.15472) follows by itself.
+ *
+ * A master counts 1/256 of the int8 weight's step. What an update rounds, it rounds up or down by
+ * chance, so that small steps count on average; masters share one random number per pair of rows or
+ * per row, int8 weights have one each. Rows whose weights grow are halved, and their scale doubled,
+ * so that no step can overflow a weight. */
+#include "q8.h"
+
+#define MOST_SHIFT 14    /* of a product of two int8 */
+#define MOST_STEP 8064   /* of a master in one update: 127 * 127 / 2 */
+#define LARGE 96         /* int8 weights from here on make their row be halved */
+#define LARGEST_SCALE 15 /* 2^15 */
+#define LARGEST_BIAS ((int32_t)1 << 30)
+
+/* Where the weights of a row are. Of int8 in pairs, step is 0. */
+typedef struct {
+    uint8_t *at;
+    uint32_t step; /* bytes */
+    uint32_t n;
+    int wide; /* masters, else int8 */
+} q8_row;
+
+static q8_row row_of(const tinc_net *net, const tinc_layer *layer, uint32_t row) {
+    const int wide = q8_is_wide(layer);
+    const uint32_t n = tinc_row_weights(layer);
+    uint8_t *weights = tinc_weights(net, layer);
+    if (layer->kind == TINC_DEPTHWISE) { /* n is the channels there */
+        const uint32_t bytes = wide ? 2u : 1u;
+        return (q8_row){weights + row * bytes, n * bytes, tinc_weight_rows(layer), wide};
+    }
+    const uint32_t pair_bytes = wide ? 4u * n : 4u * ((n + 1u) / 2u);
+    return (q8_row){weights + row / 2u * pair_bytes + 2u * (row & 1u), wide ? 4u : 0, n, wide};
+}
+
+static uint8_t *weight_at(const q8_row *row, uint32_t i) {
+    return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
+}
+
+/* A weight in its own units: a master, or an int8. */
+static int32_t read_weight(const q8_row *row, uint32_t i) {
+    const uint8_t *at = weight_at(row, i);
+    return row->wide ? *(const uint16_t *)(const void *)at - 32896 : *at - 128;
+}
+
+static void write_weight(const q8_row *row, uint32_t i, int32_t w) {
+    uint8_t *at = weight_at(row, i);
+    if (row->wide) {
+        *(uint16_t *)(void *)at = (uint16_t)(w + 32896);
+    } else {
+        *at = (uint8_t)(w + 128);
+    }
+}
+
+/* Returns whether the weight, or the int8 part of the master, came out so large that its row is to
+ * be halved. */
+static int change_weight(const q8_row *row, uint32_t i, int32_t change) {
+    int32_t w = read_weight(row, i) + change;
+    if (change == 0) {
+        return 0;
+    }
+    w = row->wide ? w : q8_clamp(w, 127);
+    write_weight(row, i, w);
+    w = row->wide ? (w + 128) >> 8 : w;
+    return w < -LARGE || w >= LARGE;
+}
+
+/* Halve a row and double its scale; the largest scale stays, and the weights are cut instead. */
+static void shrink_row(const tinc_net *net, const tinc_layer *layer, uint32_t index) {
+    const q8_row row = row_of(net, layer, index);
+    uint32_t *scale = &tinc_scales(net, layer)[index];
+    const int may_grow = q8_log2(*scale) < LARGEST_SCALE;
+    const int32_t most = row.wide ? LARGE * 256 - 129 : LARGE - 1;
+    for (uint32_t i = 0; i < row.n; i++) {
+        const int32_t w = read_weight(&row, i);
+        write_weight(&row, i, may_grow ? (w + 1) >> 1 : q8_clamp(w, most));
+    }
+    *scale += may_grow ? (uint32_t)1 << 23 : 0;
+}
+
+/* v * 2^s, within +-limit; bits that fall off count by chance. |v| <= 2^30, noise of 16 bits. */
+static int32_t dithered(int32_t v, int s, uint32_t noise, int32_t limit) {
+    if (s >= 0) {
+        return tinc_q8_shift(v, s, limit);
+    }
+    const int right = s < -30 ? 30 : -s;
+    v = right == -s ? v : tinc_q8_shift(v, s + 30, INT32_MAX);
+    noise = right < 16 ? noise >> (16 - right) : noise << (right - 16);
+    return q8_clamp((v + (int32_t)noise) >> right, limit);
+}
+
+/* The least |x| of an input that counts: rule sampled leaves out what is small beside the largest.
+ */
+static int32_t least_input(const tinc_state *state, const int8_t *x, uint32_t n) {
+    const uint32_t bits = tinc_float_bits(state->input_threshold);
+    const int right = 23 - q8_log2(bits);
+    if (state->rule != TINC_RULE_SAMPLED || right > 31 || (bits & 0x7FFFFFFFu) == 0) {
+        return 1;
+    }
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t magnitude = q8_magnitude(x[i]);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    const uint32_t product = ((bits & 0x7FFFFFu) | 0x800000u) * largest;
+    const int32_t least = (int32_t)((product + (((uint32_t)1 << right) - 1u)) >> right);
+    return least > 1 ? least : 1;
+}
+
+/* A layer's step at work. */
+typedef struct {
+    tinc_work *work;
+    const tinc_layer *layer;
+    const int8_t *x;
+    const int32_t *delta;
+    uint32_t draw; /* of the generator: its noise rounds */
+    int32_t least; /* |x| of inputs that count */
+    int bias;      /* a gradient times 2^bias counts in the bias, */
+    int weights;   /* and times x 2^weights / scale in masters */
+} q8_step;
+
+static q8_step step_of(tinc_work *work, uint32_t l) {
+    const tinc_net *net = work->net;
+    const tinc_layer *layer = &net->layers[l];
+    const int rate = q8_log2(tinc_float_bits(net->state->learning_rate));
+    const int gradient = tinc_tensor_of(work, l, TINC_DELTA)->exponent + rate;
+    q8_step step = {work, layer, NULL,          tinc_place(work, l, TINC_DELTA),
+                    0,    0,     gradient + 20, gradient + 8};
+    if (layer->flags & TINC_TRAIN_WEIGHTS) {
+        step.x = tinc_input(work, l);
+        step.draw = tinc_next(net->state);
+        step.least = least_input(net->state, step.x, tinc_layer_inputs(net, l));
+        step.weights += tinc_q8_input_exponent(work, l);
+    }
+    return step;
+}
+
+static int row_exponent(const q8_step *step, uint32_t row) {
+    return step->weights - q8_log2(tinc_scales(step->work->net, step->layer)[row]);
+}
+
+static void update_bias(const q8_step *step, uint32_t row, int32_t sum) {
+    if (!(step->layer->flags & TINC_TRAIN_BIAS)) {
+        return;
+    }
+    int32_t *bias = (int32_t *)tinc_bias(step->work->net, step->layer) + row;
+    const int32_t change = tinc_q8_shift(-sum, step->bias, LARGEST_BIAS);
+    const int32_t limit = change > 0 ? LARGEST_BIAS : -LARGEST_BIAS;
+    const int over = change > 0 ? *bias > limit - change : *bias < limit - change;
+    *bias = over ? limit : *bias + change;
+}
+
+/* ---- dense ---- */
+
+/* Int8 weights of a row += d x / 2^(s+8), each rounded by chance. */
+static int update_int8(const q8_step *step, uint32_t index, const q8_inputs *in, int32_t d, int s) {
+    const q8_row row = row_of(step->work->net, step->layer, index);
+    int large = 0;
+    for (uint32_t k = 0; k < in->n; k++) {
+        const uint32_t i = in->list != NULL ? in->list[k] : k;
+        const uint32_t noise = tinc_noise16(step->draw, index * row.n + i);
+        large |= change_weight(&row, i, dithered(d * in->x[i], -s - 8, noise, 127));
+    }
+    return large;
+}
+
+/* The gradients of a pair of rows become factors of int8, with as many bits as the larger may have;
+ * they share a shift, so that two products can be had from one. Returns that shift. */
+static int factors_of(const q8_step *step, uint32_t first, int32_t d[2]) {
+    int s = MOST_SHIFT;
+    for (uint32_t r = 0; r < 2; r++) {
+        if (d[r] != 0) {
+            const int bits = (int)tinc_bit_length(q8_magnitude(d[r]));
+            const int most = 7 - bits - row_exponent(step, first + r);
+            s = most < s ? most : s;
+        }
+    }
+    s = s > 1 ? s : 1;
+    for (uint32_t r = 0; r < 2; r++) {
+        if (d[r] != 0) {
+            d[r] = tinc_q8_shift(-d[r], row_exponent(step, first + r) + s, 127);
+        }
+    }
+    return s;
+}
+
+/* A pair of rows with these gradients, 0 for a row that is not listed. */
+static void update_pair(const q8_step *step, uint32_t first, int32_t d[2], const q8_inputs *in) {
+    const tinc_net *net = step->work->net;
+    const tinc_layer *layer = step->layer;
+    const int s = factors_of(step, first, d), wide = q8_is_wide(layer);
+    unsigned large = 0;
+    if (wide && (d[0] | d[1]) != 0) {
+        uint32_t *pair = (uint32_t *)tinc_weights(net, layer) + first / 2u * layer->input_shape[0];
+        const uint32_t round = tinc_noise16(step->draw, first / 2u) >> (16 - s);
+        large = tinc_q8_update_pair(pair, in, d, (unsigned)s, round);
+    }
+    for (uint32_t r = 0; r < 2; r++) {
+        if (d[r] != 0) {
+            step->work->backward += in->n;
+            if (wide ? large >> r & 1u : (unsigned)update_int8(step, first + r, in, d[r], s)) {
+                shrink_row(net, layer, first + r);
+            }
+        }
+    }
+}
+
+static void update_dense(const q8_step *step, const uint16_t *list, uint32_t listed,
+                         uint32_t inputs, uint16_t *room) {
+    const tinc_layer *layer = step->layer;
+    const uint32_t trained = tinc_trained_channels(layer, layer->input_shape[0]);
+    q8_inputs in = {NULL, NULL, 0, 0, 0};
+    if (layer->flags & TINC_TRAIN_WEIGHTS) {
+        in = tinc_q8_inputs(step->x, inputs < trained ? inputs : trained, step->least, room);
+    }
+    for (uint32_t k = 0; k < listed; k++) {
+        const uint32_t first = list[k] & ~1u;
+        int32_t d[2] = {0, 0};
+        d[list[k] & 1u] = step->delta[list[k]];
+        if (k + 1u < listed && list[k + 1u] == first + 1u && list[k] == first) {
+            d[1] = step->delta[list[++k]];
+        }
+        for (uint32_t r = 0; r < 2; r++) {
+            if (d[r] != 0) {
+                update_bias(step, first + r, d[r]);
+            }
+        }
+        if (in.n > 0) {
+            update_pair(step, first, d, &in);
+        }
+    }
+}
+
+/* ---- convolutions ---- */
+
+/* Bits that a gradient may have, so that the sum over all positions fits int32. */
+static int gradient_bits(const tinc_layer *layer) {
+    const uint32_t positions = layer->output_shape[0] * layer->output_shape[1];
+    const int bits = 23 - (int)tinc_bit_length(positions - 1u);
+    return bits < 15 ? bits : 15;
+}
+
+/* Add what one output contributes to the gradient of its row: d times its window. Returns how many
+ * inputs counted. */
+static uint32_t add_window(const q8_step *step, uint32_t row, tinc_span rows, tinc_span columns,
+                           int32_t d, int32_t *gradient) {
+    const tinc_layer *layer = step->layer;
+    const uint32_t channels = layer->input_shape[2], kernel = layer->kernel[1];
+    const uint32_t x_step = layer->input_shape[1] * channels;
+    const uint32_t tap = rows.tap * kernel + columns.tap;
+    const int8_t *x = step->x + rows.at * x_step + columns.at * channels;
+    if (layer->kind == TINC_CONV && layer->update_eighths == 8) { /* a kernel's row at once */
+        const q8_block block = {rows.count, columns.count * channels, x_step, kernel * channels};
+        return tinc_q8_axpy_x(&block, gradient + tap * channels, x, d, step->least);
+    }
+    q8_block block = {columns.count, 1, channels, 1};
+    if (layer->kind == TINC_CONV) {
+        block.n = tinc_trained_channels(layer, channels);
+        block.sums_step = channels;
+    } else {
+        x += row;
+    }
+    int32_t *to = gradient + tap * block.sums_step;
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < rows.count; i++) {
+        used += tinc_q8_axpy_x(&block, to, x, d, step->least);
+        to += kernel * block.sums_step;
+        x += x_step;
+    }
+    return used;
+}
+
+/* Sum a row's gradient over all positions; returns the sum of its deltas. */
+static int32_t sum_gradient(const q8_step *step, uint32_t row, int with_weights,
+                            int32_t *gradient) {
+    const tinc_layer *layer = step->layer;
+    const uint32_t channels = layer->output_shape[2], width = layer->output_shape[1];
+    const int cut = 15 - gradient_bits(layer);
+    const int32_t *delta = step->delta + row;
+    int32_t sum = 0;
+    for (uint32_t y = 0; y < layer->output_shape[0]; y++) {
+        const tinc_span rows = tinc_inside(layer, 0, y);
+        for (uint32_t x = 0; x < width; x++, delta += channels) {
+            if (*delta != 0) {
+                sum += *delta;
+                const int32_t d = tinc_q8_shift(*delta, -cut, 32767 >> cut);
+                if (with_weights && d != 0) {
+                    const tinc_span columns = tinc_inside(layer, 1, x);
+                    step->work->backward += add_window(step, row, rows, columns, d, gradient);
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+/* One rounding for the whole gradient. */
+static void apply_gradient(const q8_step *step, uint32_t index, const int32_t *gradient) {
+    const tinc_net *net = step->work->net;
+    const q8_row row = row_of(net, step->layer, index);
+    const int units = row.wide ? 0 : 8;
+    const int s = row_exponent(step, index) + 15 - gradient_bits(step->layer) - units;
+    int large = 0;
+    for (uint32_t i = 0; i < row.n; i++) {
+        if (gradient[i] != 0) {
+            const uint32_t noise = tinc_noise16(step->draw, row.wide ? index : index * row.n + i);
+            const int32_t change = dithered(-gradient[i], s, noise, MOST_STEP >> units);
+            large |= change_weight(&row, i, change);
+        }
+    }
+    if (large) {
+        shrink_row(net, step->layer, index);
+    }
+}
+
+/* From here on, what is not listed is no gradient: rows are then read straight from the tensor. */
+static void clear_unlisted(int32_t *delta, uint32_t n, const uint16_t *list, uint32_t listed) {
+    for (uint32_t i = 0, k = 0; i < n; i++) {
+        if (k < listed && list[k] == i) {
+            k++;
+        } else {
+            delta[i] = 0;
+        }
+    }
+}
+
+static void update_conv(const q8_step *step, int32_t *gradient) {
+    const tinc_layer *layer = step->layer;
+    const uint32_t rows = layer->output_shape[2];
+    const int trains = layer->flags & TINC_TRAIN_WEIGHTS;
+    /* of a convolution every row is trained, of a depthwise one only the first channels */
+    const uint32_t trained =
+        layer->kind == TINC_DEPTHWISE ? tinc_trained_channels(layer, rows) : rows;
+    const uint32_t n = trains ? row_of(step->work->net, layer, 0).n : 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        const int with_weights = trains && row < trained;
+        for (uint32_t i = n; i-- > 0;) {
+            gradient[i] = 0;
+        }
+        const int32_t sum = sum_gradient(step, row, with_weights, gradient);
+        if (with_weights) {
+            apply_gradient(step, row, gradient);
+        }
+        update_bias(step, row, sum);
+    }
+}
+
+void tinc_q8_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const q8_step step = step_of(work, l);
+    void *room = tinc_backward_room(work, l);
+    if (layer->kind == TINC_DENSE) {
+        update_dense(&step, list, listed, tinc_layer_inputs(work->net, l), room);
+    } else {
+        clear_unlisted(tinc_place(work, l, TINC_DELTA), tinc_layer_outputs(layer), list, listed);
+        update_conv(&step, room);
+    }
+}
