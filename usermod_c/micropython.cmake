@@ -1,5 +1,5 @@
 # TinyInc as a user C module of cmake ports: -DUSER_C_MODULES=<this file>
-file(GLOB TINYINC_CORE ${CMAKE_CURRENT_LIST_DIR}/core/*.c)
+file(GLOB TINYINC_CORE CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/core/*.c)
 
 add_library(usermod_tinyinc INTERFACE)
 target_sources(usermod_tinyinc INTERFACE

@@ -5,9 +5,10 @@ frozen tensors, memory, state; an absent section is empty. Nothing is kept betwe
 are opened and checked in each. Sections that a call does not write may be read-only.
 
 Arrays are C-contiguous buffers of the right item format, such as numpy's and array.array: float32
-for x, probabilities, figures and matrices, uint32 for counts and distance, uint16 for indices,
-uint8 for q. x is a normalised sample, q one in the memory's number format; both hold a value per
-input. Arrays may be longer than needed; scratch is a bytearray of at least scratch_bytes(net).
+for probabilities, figures and matrices, uint32 for counts, plans and distance, uint16 for indices,
+uint8 for q. x is a normalised sample, float32 or (in q8 networks) int8, q one in the memory's
+number format; both hold a value per input. Arrays may be longer than needed; scratch is a bytearray
+of at least scratch_bytes(net).
 
 Bad input raises ValueError with the core's text; arguments are counted from 1.
 
@@ -27,6 +28,7 @@ _ITEMS = {
     "I": ("uint32_t[]", 4, ("I", "<I", "L", "<L")),
     "H": ("uint16_t[]", 2, ("H", "<H")),
     "B": ("uint8_t[]", 1, ("B", "<B")),
+    "b": ("int8_t[]", 1, ("b", "<b")),
 }
 
 
@@ -88,6 +90,12 @@ def _items(buffer, where, typecode, count, writable=False):
     return items
 
 
+def _sample(view, buffer, where, writable=False):
+    """Argument number `where` as a normalised sample of the network."""
+    typecode = "b" if view.header.format == lib.TINC_Q8 else "f"
+    return _items(buffer, where, typecode, view.inputs, writable)
+
+
 def _index(value):
     """An index or a count; what cannot be one becomes one that no network has. Taken before the
     buffers are checked: an object's own __index__() may write to them."""
@@ -141,16 +149,36 @@ def crc32(data, crc=0):
     return lib.tinc_crc32(crc & 0xFFFFFFFF, data, len(data))
 
 
-def scratch_bytes(net):
-    """Bytes of scratch that infer() and learn() need."""
+def _work(learning):
+    return lib.TINC_LEARN if learning else lib.TINC_INFER
+
+
+def scratch_bytes(net, learning=True):
+    """Bytes of scratch that learn() needs (and is enough for infer()), or infer() alone."""
     view, _held = _open(net)
-    return lib.tinc_scratch_bytes(view)
+    return lib.tinc_scratch_bytes(view, _work(learning))
+
+
+def plan(net, learning, table):
+    """How the scratch is used: fills table (uint32) with offset, bytes, first and last moment of
+    every tensor, those of a layer together: values, mask, winners, delta, forward and backward
+    room. Layer l runs at moment l and is differentiated at moment 2 layers - 1 - l. Returns the
+    bytes of scratch, scratch_bytes(net, learning)."""
+    view, _held = _open(net)
+    count = view.layer_count * lib.TINC_ROLES
+    words = _items(table, 3, "I", 4 * count, True)
+    tensors = ffi.new("tinc_tensor[]", count)
+    needed = lib.tinc_plan(view, _work(learning), tensors)
+    for i, tensor in enumerate(tensors):
+        row = (tensor.offset, tensor.bytes, tensor.first, tensor.last)
+        words[4 * i : 4 * i + 4] = row
+    return needed
 
 
 def normalise(net, raw, x):
     """Raw values (int8, uint8, int16, uint16 or float32) to normalised x, undefined on error."""
     view, _held = _open(net)
-    out = _items(x, 3, "f", view.inputs, True)
+    out = _sample(view, x, 3, True)
     try:
         values = memoryview(raw)
     except TypeError:
@@ -166,7 +194,7 @@ def normalise(net, raw, x):
 def infer(net, x, probabilities, scratch):
     """Class probabilities of x; returns the likeliest class."""
     view, _held = _open(net)
-    values = _items(x, 2, "f", view.inputs)
+    values = _sample(view, x, 2)
     classes = view.layers[view.layer_count - 1].active
     out = _items(probabilities, 3, "f", classes, True)
     work = _bytes(scratch, 4, True)
@@ -179,7 +207,7 @@ def learn(net, x, target, counts, figures, scratch):
     and nothing has changed, when the step diverged: a layer gave NaN or values beyond 1e30."""
     cls = _index(target)
     view, _held = _open(net, _TRAINED, _STATE)
-    values = _items(x, 2, "f", view.inputs)
+    values = _sample(view, x, 2)
     counted = _items(counts, 4, "I", lib.TINC_STEP_K + view.layer_count, True)
     figured = _items(figures, 5, "f", lib.TINC_STEP_FIGURES, True)
     work = _bytes(scratch, 6, True)
@@ -241,14 +269,14 @@ def recall(net, slot, x):
     """A slot's sample to normalised x; returns its class."""
     slot = _index(slot)
     view, _held = _open(net)
-    out = _items(x, 3, "f", view.inputs, True)
+    out = _sample(view, x, 3, True)
     return _result(view, lib.tinc_recall(view, slot, out))
 
 
 def quantise(net, x, q):
     """Normalised x to q, in the memory's number format."""
     view, _held = _open(net)
-    values = _items(x, 2, "f", view.inputs)
+    values = _sample(view, x, 2)
     _result(view, lib.tinc_quantise(view, values, _items(q, 3, "B", view.inputs, True)))
 
 

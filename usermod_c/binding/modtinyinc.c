@@ -1,9 +1,11 @@
 /* The MicroPython module _tinyinc: the core's calls over Python buffers.
  *
  * One source for the user C module and the native module. `net` is always a tuple of five buffers
- * (structure, trained, frozen, memory, state). Floats cross in array('f') only: a float scalar
- * would be misread where firmware and native module pass floats in different registers. Inputs may
- * be read-only. Every error of the core becomes a ValueError that says what was wrong. */
+ * (structure, trained, frozen, memory, state). A normalised sample x is an array('f') in float32
+ * networks and an array('b') in q8. Floats cross in array('f') only: a float scalar would be
+ * misread where firmware and native module pass floats in different registers. Inputs, and the
+ * sections that a call leaves as they are, may be read-only. Every error of the core becomes a
+ * ValueError that says what was wrong. */
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #else
@@ -11,6 +13,10 @@
 #endif
 #include "py/binary.h"
 #include "../core/tinyinc.h"
+
+#ifndef TINYINC_F32
+#define TINYINC_F32 1
+#endif
 
 #define WRITES(section) (1u << (section))
 
@@ -60,17 +66,31 @@ static int typecode_of(const mp_buffer_info_t *buffer) {
     return buffer->typecode == BYTEARRAY_TYPECODE ? 'B' : buffer->typecode;
 }
 
+/* Items of a typecode in a buffer. A shift: some cores cannot divide. */
+static size_t items_of(const mp_buffer_info_t *buffer, int typecode) {
+    const unsigned size = typecode == 'f' || typecode == 'I'   ? 2
+                          : typecode == 'h' || typecode == 'H' ? 1
+                                                               : 0;
+    return buffer->len >> size;
+}
+
 /* Argument n (counted from 1): at least `count` values of a typecode. */
 static void *get_array(mp_obj_t object, unsigned n, char typecode, size_t count, unsigned access) {
     mp_buffer_info_t buffer;
-    const size_t size = typecode == 'B' ? 1 : (typecode == 'H' ? 2 : 4);
     if (!mp_get_buffer(object, &buffer, access) || typecode_of(&buffer) != typecode) {
         raise(TINC_E_ARGUMENT_TYPE, n, 0, (uint8_t)typecode);
     }
-    if (buffer.len / size < count) {
-        raise(TINC_E_ARGUMENT, n, (uint32_t)(buffer.len / size), (uint32_t)count);
+    const size_t items = items_of(&buffer, typecode);
+    if (items < count) {
+        raise(TINC_E_ARGUMENT, n, (uint32_t)items, (uint32_t)count);
     }
     return buffer.buf;
+}
+
+/* Argument n: a normalised sample, float32 or int8 as the network computes. */
+static void *get_sample(const tinc_net *net, mp_obj_t object, unsigned n, unsigned access) {
+    const char typecode = net->header->format == TINC_Q8 ? 'b' : 'f';
+    return get_array(object, n, typecode, net->inputs, access);
 }
 
 static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
@@ -125,25 +145,48 @@ static mp_obj_t crc32(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(crc32_obj, 1, 2, crc32);
 
-static mp_obj_t scratch_bytes(mp_obj_t sections) {
-    tinc_net net;
-    open_net(sections, 0, &net);
-    return mp_obj_new_int_from_uint(tinc_scratch_bytes(&net));
+static int work_of(mp_obj_t learning) {
+    return mp_obj_is_true(learning) ? TINC_LEARN : TINC_INFER;
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(scratch_bytes_obj, scratch_bytes);
+
+/* scratch_bytes(net, learning=True) */
+static mp_obj_t scratch_bytes(size_t n_args, const mp_obj_t *args) {
+    tinc_net net;
+    const int work = n_args > 1 ? work_of(args[1]) : TINC_LEARN;
+    open_net(args[0], 0, &net);
+    return mp_obj_new_int_from_uint(tinc_scratch_bytes(&net, work));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(scratch_bytes_obj, 1, 2, scratch_bytes);
+
+/* plan(net, learning, table) -> bytes of scratch; per tensor: offset, bytes, first, last moment */
+static mp_obj_t plan(mp_obj_t sections, mp_obj_t learning, mp_obj_t table) {
+    tinc_net net;
+    const int work = work_of(learning);
+    open_net(sections, 0, &net);
+    const size_t tensors = net.layer_count * TINC_ROLES;
+    uint32_t *words = get_array(table, 3, 'I', 4 * tensors, MP_BUFFER_RW);
+    const size_t bytes = tinc_plan(&net, work, (tinc_tensor *)(void *)words);
+    for (size_t i = 0; i < tensors; i++, words += 4) {
+        const tinc_tensor tensor = *(const tinc_tensor *)(const void *)words;
+        words[2] = tensor.first;
+        words[3] = tensor.last;
+    }
+    return mp_obj_new_int_from_uint(bytes);
+}
+static MP_DEFINE_CONST_FUN_OBJ_3(plan_obj, plan);
 
 /* normalise(net, raw, x) */
 static mp_obj_t normalise(mp_obj_t sections, mp_obj_t raw, mp_obj_t x) {
     tinc_net net;
     open_net(sections, 0, &net);
-    float *values = get_array(x, 3, 'f', net.inputs, MP_BUFFER_RW);
+    void *values = get_sample(&net, x, 3, MP_BUFFER_RW);
     mp_buffer_info_t buffer;
     if (!mp_get_buffer(raw, &buffer, MP_BUFFER_READ)) {
         raise(TINC_E_SAMPLE_TYPE, '?', 0, 0);
     }
     const int typecode = typecode_of(&buffer);
-    const size_t size = typecode == 'f' ? 4 : (typecode == 'h' || typecode == 'H' ? 2 : 1);
-    check(&net, tinc_normalise(&net, buffer.buf, buffer.len / size, typecode, values));
+    const size_t n = items_of(&buffer, typecode);
+    check(&net, tinc_normalise(&net, buffer.buf, n, typecode, values));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(normalise_obj, normalise);
@@ -153,7 +196,7 @@ static mp_obj_t infer(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
     open_net(args[0], 0, &net);
-    const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
+    const void *x = get_sample(&net, args[1], 2, MP_BUFFER_READ);
     const uint32_t classes = net.layers[net.layer_count - 1].active;
     float *probabilities = get_array(args[2], 3, 'f', classes, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[3], 4);
@@ -168,7 +211,7 @@ static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
     const uint32_t target = get_index(args[2]);
     open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
-    const float *x = get_array(args[1], 2, 'f', net.inputs, MP_BUFFER_READ);
+    const void *x = get_sample(&net, args[1], 2, MP_BUFFER_READ);
     uint32_t *counts = get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
     float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[5], 6);
@@ -180,6 +223,8 @@ static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(learn_obj, 6, 6, learn);
+
+#if TINYINC_F32 /* kernels for other uses of floats */
 
 /* matmul(out, a, b, rows, inner, columns) */
 static mp_obj_t matmul(size_t n_args, const mp_obj_t *args) {
@@ -205,7 +250,7 @@ static mp_obj_t topk(mp_obj_t values_in, mp_obj_t k_in, mp_obj_t indices_in) {
     const float *values = get_array(values_in, 1, 'f', 1, MP_BUFFER_READ);
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(values_in, &buffer, MP_BUFFER_READ); /* its len() may be the user's own */
-    const size_t n = buffer.len / sizeof *values;
+    const size_t n = items_of(&buffer, 'f');
     if (k < 1 || k > n || n > TINC_MAX_UNITS) {
         raise(TINC_E_ARGUMENT, 2, k, (uint32_t)n);
     }
@@ -213,6 +258,8 @@ static mp_obj_t topk(mp_obj_t values_in, mp_obj_t k_in, mp_obj_t indices_in) {
     return MP_OBJ_NEW_SMALL_INT(tinc_topk(values, n, k, indices));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(topk_obj, topk);
+
+#endif
 
 #define WRITES_ALL                                                                                 \
     (WRITES(TINC_STRUCTURE) | WRITES(TINC_TRAINED) | WRITES(TINC_MEMORY) | WRITES(TINC_STATE))
@@ -261,7 +308,7 @@ static mp_obj_t recall(mp_obj_t sections, mp_obj_t slot, mp_obj_t x) {
     tinc_net net;
     const uint32_t s = get_index(slot);
     open_net(sections, 0, &net);
-    float *values = get_array(x, 3, 'f', net.inputs, MP_BUFFER_RW);
+    void *values = get_sample(&net, x, 3, MP_BUFFER_RW);
     return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_recall(&net, s, values)));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
@@ -269,7 +316,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
 static mp_obj_t quantise(mp_obj_t sections, mp_obj_t x, mp_obj_t q) {
     tinc_net net;
     open_net(sections, 0, &net);
-    const float *values = get_array(x, 2, 'f', net.inputs, MP_BUFFER_READ);
+    const void *values = get_sample(&net, x, 2, MP_BUFFER_READ);
     check(&net, tinc_quantise(&net, values, get_array(q, 3, 'B', net.inputs, MP_BUFFER_RW)));
     return mp_const_none;
 }
@@ -329,11 +376,14 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_seal, MP_OBJ_FROM_PTR(&seal_obj));
     mp_store_global(MP_QSTR_crc32, MP_OBJ_FROM_PTR(&crc32_obj));
     mp_store_global(MP_QSTR_scratch_bytes, MP_OBJ_FROM_PTR(&scratch_bytes_obj));
+    mp_store_global(MP_QSTR_plan, MP_OBJ_FROM_PTR(&plan_obj));
     mp_store_global(MP_QSTR_normalise, MP_OBJ_FROM_PTR(&normalise_obj));
     mp_store_global(MP_QSTR_infer, MP_OBJ_FROM_PTR(&infer_obj));
     mp_store_global(MP_QSTR_learn, MP_OBJ_FROM_PTR(&learn_obj));
+#if TINYINC_F32
     mp_store_global(MP_QSTR_matmul, MP_OBJ_FROM_PTR(&matmul_obj));
     mp_store_global(MP_QSTR_topk, MP_OBJ_FROM_PTR(&topk_obj));
+#endif
     mp_store_global(MP_QSTR_grow, MP_OBJ_FROM_PTR(&grow_obj));
     mp_store_global(MP_QSTR_shrink, MP_OBJ_FROM_PTR(&shrink_obj));
     mp_store_global(MP_QSTR_least_useful, MP_OBJ_FROM_PTR(&least_useful_obj));
@@ -356,11 +406,14 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_seal), MP_ROM_PTR(&seal_obj)},
     {MP_ROM_QSTR(MP_QSTR_crc32), MP_ROM_PTR(&crc32_obj)},
     {MP_ROM_QSTR(MP_QSTR_scratch_bytes), MP_ROM_PTR(&scratch_bytes_obj)},
+    {MP_ROM_QSTR(MP_QSTR_plan), MP_ROM_PTR(&plan_obj)},
     {MP_ROM_QSTR(MP_QSTR_normalise), MP_ROM_PTR(&normalise_obj)},
     {MP_ROM_QSTR(MP_QSTR_infer), MP_ROM_PTR(&infer_obj)},
     {MP_ROM_QSTR(MP_QSTR_learn), MP_ROM_PTR(&learn_obj)},
+#if TINYINC_F32
     {MP_ROM_QSTR(MP_QSTR_matmul), MP_ROM_PTR(&matmul_obj)},
     {MP_ROM_QSTR(MP_QSTR_topk), MP_ROM_PTR(&topk_obj)},
+#endif
     {MP_ROM_QSTR(MP_QSTR_grow), MP_ROM_PTR(&grow_obj)},
     {MP_ROM_QSTR(MP_QSTR_shrink), MP_ROM_PTR(&shrink_obj)},
     {MP_ROM_QSTR(MP_QSTR_least_useful), MP_ROM_PTR(&least_useful_obj)},
