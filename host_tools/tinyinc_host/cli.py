@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from tinyinc_host import __version__, data, report
 from tinyinc_host.distill import METHODS, distill
 
 if TYPE_CHECKING:  # imported where needed: tinyinc and matplotlib take their time
+    import tinyinc
     from tinyinc_host.simulate import Board
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 console = Console()
+LEARNING_RATE = 0.02  # on the board
 
 DatasetName = Annotated[str, typer.Option("--data", help="Dataset; `tinyinc data` lists them.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
@@ -94,7 +97,13 @@ def data_command(
 def train(
     out: Annotated[Path, typer.Argument(help="The image to write.")],
     name: DatasetName = "digits",
-    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, e.g. 32,16.")] = "32",
+    hidden: Annotated[
+        str,
+        typer.Option(
+            help="Hidden layers: units such as 32,16; for images also conv8, conv8x5 (kernel 5), "
+            "depthwise3, max2, average2."
+        ),
+    ] = "32",
     without: LabelList = "",
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.05,
@@ -102,20 +111,12 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Pre-train a network on a dataset and write it, still without a memory."""
-    import tinyinc
     from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 
     check_folder(out)
     dataset = data.load(name)
     classes = kept_classes(dataset, without)
-    net = tinyinc.create(
-        inputs=dataset.inputs,
-        classes=len(dataset.labels),
-        hidden=units(hidden),
-        range=(dataset.low, dataset.high),
-        memory=0,
-        seed=seed + 1,
-    )
+    net = untrained(dataset, hidden, seed)
     samples, labels = dataset.training(classes)
     with Progress(console=console) as progress:
         pretrain(
@@ -167,7 +168,10 @@ def export_command(
     slots: Annotated[
         int, typer.Option(min=0, max=65535, help="Room in the memory; 0: what is distilled.")
     ] = 0,
-    learning_rate: Annotated[float, typer.Option(help="On the board.")] = 0.02,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="On the board: 0.02, in q8 a power of two, 0.015625."),
+    ] = None,
     replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 1,
     vote: Annotated[float, typer.Option(min=0, max=100, help="Weight of the memory's vote.")] = 4,
     rule: Annotated[str, typer.Option(help="Learning rule.")] = "sampled",
@@ -175,16 +179,62 @@ def export_command(
     """Put a network, its distilled memory and how to learn into one image."""
     import tinyinc
     from tinyinc_host.export import export, fill_memory, with_memory
+    from tinyinc_host.quantise import power_of_two
 
     net = tinyinc.load(str(trained))
     samples, names, stands_for = read_distilled(distilled)
     net = with_memory(net, slots or len(samples))
     labels, indices = np.unique(names, return_inverse=True)
     fill_memory(net, samples, indices, [str(label) for label in labels], stands_for)
-    export(net, out, rule=rule, learning_rate=learning_rate, replay=replay, vote=vote)
+    usual = power_of_two(LEARNING_RATE) if net.format == "q8" else LEARNING_RATE
+    rate = usual if learning_rate is None else learning_rate
+    export(net, out, rule=rule, learning_rate=rate, replay=replay, vote=vote)
     console.print(
         f"{out}: {net.image_bytes} bytes, {len(samples)} samples in memory", soft_wrap=True
     )
+
+
+@app.command("quantise")
+def quantise_command(
+    source: Annotated[Path, typer.Argument(help="An image in float32.")],
+    out: Annotated[Path, typer.Argument(help="The image in integers to write.")],
+    name: DatasetName = "digits",
+    samples: Annotated[
+        Path | None, typer.Option(help="Samples to calibrate on, an .npz of `distill`.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Or so many training samples.")] = 500,
+    seed: Seed = 0,
+) -> None:
+    """Make a network compute in integers (q8), for boards without FPU."""
+    import tinyinc
+    from tinyinc_host.quantise import quantise
+
+    check_folder(out)
+    net = tinyinc.load(str(source))
+    if samples:
+        rows = read_distilled(samples)[0]
+    else:
+        rows = data.load(name).train_samples
+        rows = rows[np.random.default_rng(seed).permutation(len(rows))[:limit]]
+    made = quantise(net, rows)
+    made.save(str(out))
+    agreed = np.mean([net.predict(floats(row)) == made.predict(floats(row)) for row in rows])
+    console.print(
+        f"{out}: {made.image_bytes} bytes for {net.image_bytes}, the same label for "
+        f"{100 * agreed:.1f} % of {len(rows)} samples",
+        soft_wrap=True,
+    )
+
+
+@app.command("plan")
+def plan_command(image: Image) -> None:
+    """Print how a network uses its scratch, tensor by tensor, and what else it takes in RAM."""
+    import tinyinc
+    from tinyinc_host import plan
+
+    net = tinyinc.load(str(image))
+    plan.show(net, console if console.is_terminal else Console(width=100))
+    console.print(plan.summary(net), soft_wrap=True)
 
 
 @app.command()
@@ -232,14 +282,18 @@ def demo(
     engine: Annotated[str, typer.Option(help="unix (MicroPython) or desktop.")] = "unix",
     quick: Annotated[bool, typer.Option("--quick", help="A small slice, to try it out.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Where to; build/demo.")] = None,
+    format: Annotated[
+        str, typer.Option(help="How the board computes: f32, or q8 for integers.")
+    ] = "f32",
 ) -> None:
     """The main job: learn two new classes on a board, and show how well it went."""
     from tinyinc_host import demo as job
     from tinyinc_host.picture import draw
 
+    job.check_format(format)
     folder = folder or job.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    job.show(data.load(name), seed, engine, console, quick, folder, draw)
+    job.show(data.load(name), seed, engine, console, quick, folder, draw, format)
 
 
 @app.command("bench-report")
@@ -260,11 +314,32 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def units(text: str) -> tuple[int, ...]:
-    parts = split(text)
-    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"hidden is '{text}', expected numbers of units such as 32 or 32,16")
-    return tuple(int(part) for part in parts)
+def floats(row: np.ndarray) -> array:
+    return array("f", np.asarray(row, np.float32).tobytes())
+
+
+def untrained(dataset: data.Dataset, hidden: str, seed: int) -> tinyinc.Net:
+    """A network with these hidden layers, and room for the dataset's classes."""
+    import tinyinc
+    from tinyinc_host import network
+
+    layers = network.parse(hidden)
+    value_range = (dataset.low, dataset.high)
+    if all(layer.kind == "dense" for layer in layers):
+        return tinyinc.create(
+            inputs=dataset.inputs,
+            classes=len(dataset.labels),
+            hidden=[layer.units for layer in layers],
+            range=value_range,
+            memory=0,
+            seed=seed + 1,
+        )
+    return network.network(
+        network.image_shape(dataset.shape),
+        [*layers, network.dense(len(dataset.labels))],
+        raw_range=value_range,
+        seed=seed,
+    )
 
 
 def kept_classes(dataset: data.Dataset, without: str) -> list[int]:

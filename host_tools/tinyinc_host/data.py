@@ -22,6 +22,7 @@ LABEL_BYTES = 64  # the longest label an image can hold
 
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+GROUPS = ("subject", "speaker")  # arrays of an archive that say whose a sample is
 NPZ_FORMS = ({"x_train", "y_train", "x_test", "y_test"}, {"x", "y"})
 NPZ_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError)
 
@@ -39,6 +40,7 @@ class Dataset:
     low: float  # raw range of a value
     high: float
     shape: tuple[int, ...]  # of one sample
+    train_groups: np.ndarray | None = None  # whose a training sample is, where that is known
 
     @property
     def inputs(self) -> int:
@@ -86,8 +88,12 @@ def known() -> list[str]:
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """The same set with its test part cut from the training part, to choose settings on."""
-    chosen = _stratified(dataset.train_labels, share, seed)
+    """The same set with its test part cut from the training part, to choose settings on. Where it
+    is known whose samples are, nobody has some in both parts."""
+    if dataset.train_groups is None:
+        chosen = _stratified(dataset.train_labels, share, seed)
+    else:
+        chosen = _of_groups(dataset.train_groups, share, seed)
     return replace(
         dataset,
         name=f"{dataset.name}, held out",
@@ -95,6 +101,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> Dataset:
         train_labels=dataset.train_labels[~chosen],
         test_samples=dataset.train_samples[chosen],
         test_labels=dataset.train_labels[chosen],
+        train_groups=None if dataset.train_groups is None else dataset.train_groups[~chosen],
     )
 
 
@@ -125,6 +132,12 @@ def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
         members = generator.permutation(np.flatnonzero(labels == label))
         mask[members[: round(share * len(members))]] = True
     return mask
+
+
+def _of_groups(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """A mask that takes this share of the groups, at least one, each whole."""
+    names = np.random.default_rng(seed).permutation(np.unique(groups))
+    return np.isin(groups, names[: max(1, round(share * len(names)))])
 
 
 def _folder(name: str) -> Path:
@@ -232,23 +245,29 @@ def _from_npz(name: str, path: Path) -> Dataset:
         raise ValueError(f"'{path}' is not a readable .npz archive: {error}") from None
     names = arrays.get("classes", arrays.get("words"))
     labels = None if names is None else tuple(str(label) for label in names)
+    groups = None
     if NPZ_FORMS[0] <= arrays.keys():
         parts = [arrays[key] for key in ("x_train", "y_train", "x_test", "y_test")]
     elif NPZ_FORMS[1] <= arrays.keys():
         samples, targets = arrays["x"], arrays["y"]
         _same_count(samples, targets, str(path))
+        groups = next((arrays[key] for key in GROUPS if key in arrays), None)
         test = ~arrays["is_train"].astype(bool) if "is_train" in arrays else None
-        if test is None:
+        for key, array in (("is_train", test), ("subject or speaker", groups)):
+            if array is not None and len(array) != len(samples):
+                raise ValueError(f"'{path}': {key} has {len(array)} entries, X has {len(samples)}")
+        if test is None and groups is not None:
+            test = _of_groups(groups, TEST_SHARE, seed=0)
+        elif test is None:
             test = _stratified(targets, TEST_SHARE, seed=0)
-        elif len(test) != len(samples):
-            raise ValueError(f"'{path}': is_train has {len(test)} entries, X has {len(samples)}")
+        groups = None if groups is None else groups[~test]
         parts = [samples[~test], targets[~test], samples[test], targets[test]]
     else:
         raise ValueError(
             f"'{path}' holds {', '.join(sorted(arrays)) or 'nothing'}; "
             "expected X_train, y_train, X_test, y_test, or X and y"
         )
-    return _build(name, *parts, labels=labels, source=str(path))
+    return replace(_build(name, *parts, labels=labels, source=str(path)), train_groups=groups)
 
 
 # ---- what both have in common ----

@@ -20,10 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import tinyinc
+from tinyinc.image import FORMATS
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
 from tinyinc_host.export import export, fill_memory, with_memory
 from tinyinc_host.pretrain import Schedule, pretrain
+from tinyinc_host.quantise import power_of_two, quantise
 from tinyinc_host.simulate import ROOT, Board, Stats, board
 
 FOLDER = ROOT / "build" / "demo"
@@ -147,6 +149,11 @@ def make_task(dataset: Dataset, seed: int, limit: int | None) -> Task:
     return Task(dataset, old, new, np.concatenate(parts))
 
 
+def check_format(format: str) -> None:
+    if format not in FORMATS:
+        raise ValueError(f"format '{format}', expected {', '.join(FORMATS)}")
+
+
 def run(
     dataset: Dataset,
     seed: int = 0,
@@ -154,8 +161,11 @@ def run(
     settings: Settings | None = None,
     progress: Progress | None = None,
     folder: Path = FOLDER,
+    format: str = "f32",
 ) -> Outcome:
-    """Pre-train, distil, export and learn; the images are left in the folder."""
+    """Pre-train, distil, export and learn; the images are left in the folder. In format q8 the
+    pre-trained network is quantised, and learns its new classes in integers."""
+    check_format(format)
     settings = settings or settings_for(dataset)
     task = make_task(dataset, seed, settings.stream)
     samples, labels = dataset.training(task.old)
@@ -181,12 +191,16 @@ def run(
         seed,
         progress,
     )
-    export(net, bare, **settings.learning)
+    learning = settings.learning
+    if format == "q8":
+        net = quantise(net, samples)
+        learning = learning | {"learning_rate": power_of_two(learning["learning_rate"])}
+    export(net, bare, **learning)
     with _step(progress, "distilling"):
         few, few_labels = distill(samples, labels, per_class, seed=seed)
     net = with_memory(net, slots)
     fill_memory(net, few, few_labels, dataset.labels, len(samples) // len(few))
-    export(net, deployed, **settings.learning)
+    export(net, deployed, **learning)
 
     def learn(image: Path, name: str) -> Run:
         with board(engine, image, dataset.train_samples.dtype) as device:
@@ -264,6 +278,7 @@ def show(
     quick: bool = False,
     folder: Path = FOLDER,
     draw: Callable[[Outcome, Path], None] | None = None,
+    format: str = "f32",
 ) -> dict[str, float | int]:
     """Run with progress bars; write result.json and learning.png; print the table."""
     columns = (
@@ -273,7 +288,8 @@ def show(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        outcome = run(dataset, seed, engine, settings_for(dataset, quick), progress, folder)
+        settings = settings_for(dataset, quick)
+        outcome = run(dataset, seed, engine, settings, progress, folder, format)
     result = outcome.result()
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     console.print(table(outcome, result))

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import tinyinc
-from tinyinc import image
+from tinyinc import image, store
 from tinyinc.engine import engine
 
 MOST_WEIGHT = 16  # of an exemplar, in the core
 
 
+@dataclass(frozen=True)
+class MemoryArrays:
+    """The fields of a memory section; the arrays are views into it."""
+
+    step: float
+    offset: float
+    classes: np.ndarray
+    weights: np.ndarray
+    samples: np.ndarray
+
+
+def memory_arrays(section: bytearray) -> MemoryArrays:
+    capacity, _, features, stride = struct.unpack_from("<4I", section, 0)
+    step, offset, *places = struct.unpack_from("<ff3I", section, 20)
+    classes, weights = (np.frombuffer(section, "<u2", capacity, at) for at in places[:2])
+    samples = np.frombuffer(section, "u1", capacity * stride, places[2])
+    return MemoryArrays(
+        step, offset, classes, weights, samples.reshape(capacity, stride)[:, :features]
+    )
+
+
 def with_memory(net: tinyinc.Net, slots: int) -> tinyinc.Net:
     """The same network with an empty memory of so many slots."""
-    structure = net.sections[image.STRUCTURE]
-    widths = [image.capacity(structure, layer) for layer in range(net.layer_count)]
-    offset, scale, low, high = (
+    sections = [bytearray(section) for section in net.sections]
+    structure = sections[image.STRUCTURE]
+    low, high, step = (
         image.get(structure, image.HEADER[name])
-        for name in ("input_offset", "input_scale", "input_low", "input_high")
+        for name in ("input_low", "input_high", "input_step")
     )
-    copy = tinyinc.create(
-        inputs=net.inputs,
-        hidden=widths[:-1],
-        classes=widths[-1],
-        range=(low / scale + offset, high / scale + offset),
-        memory=slots,
-        label_bytes=net.sections[image.STATE][2],
-    )
-    layers = slice(-net.layer_count * image.LAYER_BYTES, None)
-    scaling = slice(image.HEADER["input_offset"][0], image.HEADER["input_high"][0] + 4)
-    for part in (layers, scaling):
-        copy.sections[image.STRUCTURE][part] = structure[part]
-    for section in (image.TRAINED, image.STATE):
-        copy.sections[section][:] = net.sections[section]
-    engine.seal(copy.sections)
-    return tinyinc.Net(copy.sections)
+    steps = image.memory_steps(low, high, step)
+    sections[image.MEMORY] = image.empty_memory(slots, net.inputs, *steps)
+    image.lay_out(sections)
+    image.put(structure, image.HEADER["lineage"], store.new_lineage())
+    engine.seal(sections)
+    return tinyinc.Net(tuple(sections), None, net.extensions)
 
 
 def fill_memory(

@@ -37,13 +37,14 @@ def at_most(name: str, value: float, unit: str, most: float, reference: str = ""
     return Result(name, value, unit, reference, f"<= {most:g}", value <= most)
 
 
-def write(path: Path, results: Sequence[Result], compiler: str = "") -> None:
-    """Write a benchmark file: where it was measured, then the results. The compiler is the
-    desktop's unless another is named."""
+def write(path: Path, results: Sequence[Result], compiler: str = "", **more: object) -> None:
+    """Write a benchmark file: where it was measured, more that is to be said, then the results. The
+    compiler is the desktop's unless another is named."""
     content = {
         "machine": machine(),
         "compiler": first_line(compiler or os.environ.get("CC", "cc"), "--version"),
         "commit": commit(),
+        **more,
         "results": [asdict(result) for result in results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

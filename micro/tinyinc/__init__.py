@@ -8,6 +8,7 @@ step = net.learn(x, "eight")        # one sample; a new label adds a class
 net.save()                          # a checkpoint beside the file
 
 net = tinyinc.create(inputs=64)     # no desktop at hand: start small
+net = tinyinc.create(inputs=64, range=(0, 16), format="q8")   # in integers: no FPU at hand
 """
 
 from . import image, store
@@ -18,26 +19,40 @@ from .step import Step
 __version__ = "0.1.0"
 __all__ = ("Net", "Step", "create", "learn", "load", "predict")
 
+MOST_OFFSET = 32  # widths of the range that it may lie away from 0 in q8
+
 _default = None
 
 
-def load(path, undo_divergence=False):
+def load(path, undo_divergence=False, frozen=None):
     """Open the network in a file, in its newest saved state; it becomes the default network.
 
     undo_divergence: a step that diverges (step.diverged) takes it back to its newest saved state.
+    frozen: a buffer, read-only as it may be (flash, ROMFS, bytes in a frozen module), that holds
+    the image's frozen section or the whole image: the frozen weights are used there, and take no
+    RAM, when they are aligned to 8 bytes; else they are copied. It must stay as it is.
     OSError: no such file. ValueError: no TinyInc image, damaged, or of another version; the text
     says which. MemoryError: it does not fit.
     """
     global _default
-    sections, extensions = store.load(path)
-    net = Net(sections, path, extensions)
+    sections, extensions = store.load(path, frozen)
+    net = Net(sections, path, extensions, frozen)
     net.undo_divergence = undo_divergence
     _default = net
     return net
 
 
 def create(
-    *, inputs, classes=16, hidden=(32,), range=None, memory=64, label_bytes=16, seed=1, **settings
+    *,
+    inputs,
+    classes=16,
+    hidden=(32,),
+    range=None,
+    memory=64,
+    label_bytes=16,
+    seed=1,
+    format="f32",
+    **settings,
 ):
     """Make a small network that has learned nothing; it becomes the default network.
 
@@ -45,16 +60,18 @@ def create(
     hidden layer; range: (lowest, highest) raw value of a sample, values beyond are clipped; without
     it the first sample tells the scale, and later ones may be four times as large; memory: samples
     it may keep (each takes `inputs` bytes), 0 for none; label_bytes: longest label in UTF-8, 4 to
-    64 in steps of 4; seed: of the random numbers; settings: as in Net.configure(). It has no file
-    until save(path). ValueError: an argument out of range; MemoryError.
+    64 in steps of 4; seed: of the random numbers; format: "f32", float32 arithmetic, or "q8",
+    integers, for boards without FPU; settings: as in Net.configure(). It has no file until
+    save(path). ValueError: an argument out of range; MemoryError.
     """
     global _default
     widths = [inputs] + list(hidden) + [classes]
     _check_sizes(widths, range, memory, label_bytes)
-    sections = image.build(widths, range, memory, label_bytes, seed, store.new_lineage())
+    q8 = _check_format(format, range)
+    sections = image.build(widths, range, memory, label_bytes, seed, store.new_lineage(), q8)
     for layer, units in enumerate(hidden):
         engine.grow(sections, layer, units)
-    net = Net(sections, unscaled=range is None)
+    net = Net(sections)
     net.configure(**settings)
     _default = net
     return net
@@ -74,6 +91,19 @@ def predict(x):
 
 def _no_network():
     raise ValueError("no network yet: tinyinc.load(path) or tinyinc.create(inputs=...) first")
+
+
+def _check_format(format, raw_range):
+    """Whether it is q8, whose integers need a range that is not too far from 0."""
+    if format not in image.FORMATS:
+        raise ValueError('format is %r, expected "f32" or "q8"' % (format,))
+    if format == "q8" and raw_range is not None:
+        low, high = raw_range
+        if max(abs(low), abs(high)) > MOST_OFFSET * (high - low):
+            raise ValueError(
+                "range %s: q8 takes values of at most %d times its width" % (raw_range, MOST_OFFSET)
+            )
+    return format == "q8"
 
 
 def _check_sizes(widths, raw_range, memory, label_bytes):

@@ -8,6 +8,7 @@ __version__: str
 
 Sample = Buffer | Sequence[float]
 Label = str | int
+Format = Literal["f32", "q8"]
 Rule = Literal["full", "static", "tinyprop", "tinyprop2", "sampled"]
 
 class Settings(TypedDict, total=False):
@@ -64,6 +65,7 @@ class Memory:
 class Net:
     inputs: int
     labels: list[Label]
+    format: Format
     layer_count: int
     class_capacity: int
     memory: Memory
@@ -90,7 +92,7 @@ class Net:
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
-def load(path: str, undo_divergence: bool = False) -> Net: ...
+def load(path: str, undo_divergence: bool = False, frozen: Buffer | None = None) -> Net: ...
 def create(
     *,
     inputs: int,
@@ -100,6 +102,7 @@ def create(
     memory: int = 64,
     label_bytes: int = 16,
     seed: int = 1,
+    format: Format = "f32",
     **settings: Unpack[Settings],
 ) -> Net: ...
 def learn(x: Sample, label: Label) -> Step: ...

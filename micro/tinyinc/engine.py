@@ -1,8 +1,12 @@
-"""The engine: the C module where there is one, else the same calls in plain Python."""
+"""The engine: the native module in this folder, the C module of the firmware, or the same calls in
+plain Python."""
 
 try:
-    import _tinyinc as engine
+    from . import _tinyinc as engine
 except ImportError:
-    from . import pure as engine
+    try:
+        import _tinyinc as engine
+    except ImportError:
+        from . import pure as engine
 
 __all__ = ("engine",)

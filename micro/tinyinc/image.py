@@ -1,9 +1,11 @@
 """Images in RAM: the five sections of a network, made from scratch, and their fields by name.
 
-The format is specified in usermod_c/SPEC.md. A section is a bytearray of its own; `sections` is
-always the tuple (structure, trained, frozen, memory, state).
+The format is specified in usermod_c/SPEC.md. A section is a buffer of its own; `sections` is always
+the tuple (structure, trained, frozen, memory, state). A network computes in float32 or in integers:
+its format is "f32" or "q8".
 """
 
+from math import frexp
 from struct import pack_into, unpack_from
 
 STRUCTURE, TRAINED, FROZEN, MEMORY, STATE = 0, 1, 2, 3, 4
@@ -20,13 +22,19 @@ HEADER = {
     "file_bytes": (16, "<I"),
     "sequence": (20, "<I"),
     "lineage": (24, "16s"),
+    "format": (40, "B"),
     "section_count": (42, "B"),
     "layer_count": (43, "B"),
     "input_offset": (64, "<f"),
     "input_scale": (68, "<f"),
     "input_low": (72, "<f"),
     "input_high": (76, "<f"),
+    "input_step": (80, "<f"),
 }
+
+FORMATS = ("f32", "q8")
+DENSE, CONV, DEPTHWISE = 1, 2, 3
+TRAIN_WEIGHTS = 1
 
 RULES = ("full", "static", "tinyprop", "tinyprop2", "sampled")
 
@@ -72,7 +80,7 @@ def _check_name(name):
         raise ValueError("setting %r is unknown, expected rule, %s" % (name, names))
 
 
-def check_setting(name, value):
+def check_setting(name, value, network_format="f32"):
     """ValueError unless a setting of this name can take the value."""
     if name == "rule":
         if value not in RULES:
@@ -85,6 +93,14 @@ def check_setting(name, value):
     number = number or any([hasattr(value, name) for name in names])
     if not number or not low <= value <= high:
         raise ValueError("%s is %r, expected %s to %s" % (name, value, low, high))
+    if name == "learning_rate" and network_format == "q8":
+        mantissa, exponent = frexp(value)
+        if mantissa != 0.5:
+            low, high = 2.0 ** (exponent - 1), 2.0**exponent
+            raise ValueError(
+                "learning_rate is %r, in q8 a power of two is expected: %r or %r"
+                % (value, low, high)
+            )
 
 
 def put_setting(state, name, value):
@@ -113,7 +129,39 @@ def capacity(structure, layer):
 
 def inputs(structure):
     """Values of a sample."""
-    return layer_field(structure, 0, 24)
+    axes = unpack_from("<4I", structure, 48)
+    return axes[0] * axes[1] * axes[2] * axes[3]
+
+
+def is_q8(structure):
+    return structure[HEADER["format"][0]] == 1
+
+
+def layer_macs(structure, layer):
+    """Multiply-accumulates that a layer takes forward, and for the gradients of its weights as far
+    as they are trained, when nothing is left out."""
+    at = HEADER_BYTES + SECTION_BYTES * structure[42] + LAYER_BYTES * layer
+    kind, _, flags, eighths = structure[at : at + 4]
+    below = inputs(structure) if layer == 0 else active(structure, layer - 1)
+    if kind == DENSE:
+        before = layer and structure[at - LAYER_BYTES] != DENSE
+        macs = active(structure, layer) * (layer_field(structure, layer, 24) if before else below)
+    elif kind in (CONV, DEPTHWISE):
+        height, width, channels = unpack_from("<3I", structure, at + 36)
+        macs = height * width * channels * structure[at + 8] * structure[at + 9]
+        macs *= layer_field(structure, layer, 32) if kind == CONV else 1
+    else:
+        macs = 0
+    return macs, macs * eighths // 8 if flags & TRAIN_WEIGHTS else 0
+
+
+def first_trained(structure):
+    """The first layer that is trained, or the number of layers."""
+    at = HEADER_BYTES + SECTION_BYTES * structure[42] + 2
+    layer = 0
+    while layer < structure[43] and not structure[at + LAYER_BYTES * layer]:
+        layer += 1
+    return layer
 
 
 def table_entry(structure, index):
@@ -125,25 +173,69 @@ def _round_up(n):
     return (n + 7) & ~7
 
 
-def _structure(widths, lineage):
-    """Header, section table (sizes to be filled in) and layer table, and the trained bytes."""
-    layers = len(widths) - 1
+def empty_structure(layers, shape, q8, version_minor, lineage):
+    """Header, section table without sizes and layer table still to be filled, for samples of a
+    shape."""
     structure = bytearray(HEADER_BYTES + 4 * SECTION_BYTES + layers * LAYER_BYTES)
-    pack_into("<4sHHI", structure, 0, b"TINC", 1, 0, len(structure))
-    pack_into("16s8B", structure, 24, lineage, 0, 0, 4, layers, 0, 0, 0, 1)
-    pack_into("<4I", structure, 48, widths[0], 1, 1, 1)
+    pack_into("<4sHHI", structure, 0, b"TINC", 1, version_minor, len(structure))
+    pack_into("16s8B", structure, 24, lineage, q8, 0, 4, layers, q8, 0, 0, len(shape))
+    pack_into("<4I", structure, 48, *(tuple(shape) + (1, 1, 1))[:4])
+    for kind in range(TRAINED, STATE + 1):
+        entry = HEADER_BYTES + SECTION_BYTES * (kind - 1)
+        pack_into("<2I", structure, entry, kind, 3 if kind == FROZEN else 1)
+    return structure
+
+
+def _structure(widths, q8, lineage):
+    """The structure as far as it does not depend on the sections, and the trained bytes."""
+    layers = len(widths) - 1
+    structure = empty_structure(layers, (widths[0],), q8, q8, lineage)
     trained = 0
     for layer in range(layers):
         entry = HEADER_BYTES + 4 * SECTION_BYTES + layer * LAYER_BYTES
-        units = widths[layer + 1]
-        bias = trained + _round_up(4 * widths[layer] * units)
-        relu = layer < layers - 1
-        pack_into("8B", structure, entry, 1, relu, 3, 8, 0, 0, 0, 1)
+        inputs, units = widths[layer], widths[layer + 1]
+        hidden = layer < layers - 1
+        bias = trained + _round_up(4 * inputs * (units + 1 >> 1 if q8 else units))
+        scales = bias + _round_up(4 * units)
+        # dense, ReLU, trained in full; q8: 16-bit masters and 32-bit biases
+        pack_into("8B", structure, entry, 1, hidden, 3, 8, 2 * q8, q8, 0, 1)
         pack_into("<HI", structure, entry + 18, 0xFFFF, 0)
-        pack_into("<6I", structure, entry + 24, widths[layer], 1, 1, units, 1, 1)
+        pack_into("<6I", structure, entry + 24, inputs, 1, 1, units, 1, 1)
         pack_into("<3I", structure, entry + 48, 0, trained, bias)
-        trained = bias + _round_up(4 * units)
+        trained = scales
+        if q8:
+            pack_into("<I", structure, entry + 60, scales)
+            pack_into("<f", structure, entry + 72, HIDDEN_STEP if hidden else 0.0)
+            trained += _round_up(4 * units)
     return structure, trained
+
+
+# In q8, what is stored for a weight of 0 has this byte throughout.
+ZERO_WEIGHT = 0x80
+# The step of a hidden layer's output to start with: up to 4. Learning doubles it where needed.
+HIDDEN_STEP = 2.0**-5
+
+
+def _power_of_two(x):
+    """The lowest power of two that is at least x."""
+    mantissa, exponent = frexp(x)
+    return 2.0 ** (exponent - (mantissa == 0.5))
+
+
+def _trained(structure, size):
+    """Weights and biases of 0. In q8 the scales suit the weights that growing starts with."""
+    trained = bytearray(size)
+    if is_q8(structure):
+        block = bytes([ZERO_WEIGHT]) * 64
+        for layer in range(structure[43]):
+            at, bias, scales = [layer_field(structure, layer, offset) for offset in (52, 56, 60)]
+            for i in range(at, bias, len(block)):
+                trained[i : min(i + len(block), bias)] = block[: bias - i]
+            # the bound of He et al. (2015) is 64 steps at most, half of what fits
+            bound = (6 / layer_field(structure, layer, 24)) ** 0.5
+            for unit in range(capacity(structure, layer)):
+                pack_into("<f", trained, scales + 4 * unit, _power_of_two(bound / 64))
+    return trained
 
 
 # Lowest and highest input of a network whose first sample is to set the scale: later ones may be
@@ -152,9 +244,17 @@ OPEN_RANGE = (-4.0, 4.0)
 UNSCALED = (0.0, 1.0, -1e6, 1e6)
 
 
+def is_unscaled(structure):
+    return get(structure, HEADER["input_high"]) == UNSCALED[3]
+
+
 def set_scale(structure, scale):
-    """Settle an open range: from now on inputs are raw values times `scale`. Allocates nothing."""
-    pack_into("<4f", structure, 64, 0.0, scale, OPEN_RANGE[0], OPEN_RANGE[1])
+    """Settle an open range: from now on inputs are raw values times `scale`; 0 opens it again.
+    Allocates nothing."""
+    if scale:
+        pack_into("<4f", structure, 64, 0.0, scale, OPEN_RANGE[0], OPEN_RANGE[1])
+    else:
+        pack_into("<4f", structure, 64, 0.0, 1.0, UNSCALED[2], UNSCALED[3])
 
 
 def normalisation(low, high):
@@ -169,15 +269,18 @@ def normalisation(low, high):
     return offset, scale, (low - offset) * scale, (high - offset) * scale
 
 
-def _memory(slots, features, low, high):
-    """An empty memory whose steps cover low..high, in normalised units, and meet 0 exactly."""
+def input_step(low, high):
+    """Q8: the step of the inputs, a power of two, for low..high in normalised units."""
+    return _power_of_two(max(-low, high) / 128)
+
+
+def empty_memory(slots, features, step, offset):
+    """An empty memory for samples of so many values, each offset + step * q, q of 0 to 255."""
     if slots == 0:
         return bytearray(0)
     stride = _round_up(features)
     table = _round_up(2 * slots)
     memory = bytearray(MEMORY_BYTES + 2 * table + slots * stride)
-    step = (high - low) / 254
-    offset = round(low / step) * step
     pack_into("<4I", memory, 0, slots, 0, features, stride)
     classes = MEMORY_BYTES
     weights = classes + table
@@ -185,7 +288,17 @@ def _memory(slots, features, low, high):
     return memory
 
 
-def _state(layers, classes, label_bytes, seed):
+def memory_steps(low, high, step):
+    """Step and offset of a memory: those of the inputs in q8, where their step is given; else (0)
+    low..high in normalised units is covered, and 0 met exactly."""
+    if step:
+        return step, -128 * step
+    step = (high - low) / 254
+    return step, round(low / step) * step
+
+
+def empty_state(layers, classes, label_bytes, seed, q8):
+    """Labels and settings of a network that has learned nothing."""
     class_states = STATE_BYTES + 8 * layers
     labels = class_states + 8 * classes
     state = bytearray(_round_up(labels + label_bytes * classes))
@@ -194,32 +307,42 @@ def _state(layers, classes, label_bytes, seed):
     pack_into("<3I", state, 76, STATE_BYTES, class_states, labels)
     for name in SETTINGS:
         put(state, SETTINGS[name], SETTINGS[name][4])
+    if q8:
+        put_setting(state, "learning_rate", 0.5 * _power_of_two(SETTINGS["learning_rate"][4]))
     return state
 
 
-def build(widths, raw_range, slots, label_bytes, seed, lineage):
+def build(widths, raw_range, slots, label_bytes, seed, lineage, q8=False):
     """Sections of an empty network: every layer has room for its width and nothing in use.
 
     widths: inputs, units of each hidden layer, classes; raw_range: lowest and highest raw value, or
     None for the first sample to tell; slots: samples that the memory has room for; lineage: 16
-    bytes.
+    bytes; q8: whether it computes in integers.
     """
     scaling = UNSCALED if raw_range is None else normalisation(*raw_range)
     low, high = OPEN_RANGE if raw_range is None else scaling[2:]
-    structure, trained_bytes = _structure(widths, lineage)
-    pack_into("<4f", structure, 64, *scaling)
+    structure, trained_bytes = _structure(widths, int(q8), lineage)
+    step = input_step(low, high) if q8 else 0.0
+    pack_into("<5f", structure, 64, *scaling, step)
     sections = (
         structure,
-        bytearray(trained_bytes),
+        _trained(structure, trained_bytes),
         bytearray(0),
-        _memory(slots, widths[0], low, high),
-        _state(len(widths) - 1, widths[-1], label_bytes, seed),
+        empty_memory(slots, widths[0], *memory_steps(low, high, step)),
+        empty_state(len(widths) - 1, widths[-1], label_bytes, seed, q8),
     )
-    offset = len(structure)
-    for kind in range(TRAINED, STATE + 1):
-        entry = HEADER_BYTES + (kind - 1) * SECTION_BYTES
-        flags = 3 if kind == FROZEN else 1
-        pack_into("<4I", structure, entry, kind, flags, offset, len(sections[kind]))
-        offset += len(sections[kind])
-    put(structure, HEADER["file_bytes"], offset)
+    lay_out(sections)
     return sections
+
+
+def lay_out(sections):
+    """Put the sizes of the sections into the table that the structure holds, and their places in a
+    file, one behind the other; those of extensions stay as large as they are."""
+    structure = sections[STRUCTURE]
+    offset = len(structure)
+    for index in range(structure[42]):
+        kind, _, _, size, _ = table_entry(structure, index)
+        size = len(sections[kind]) if kind < len(sections) else size
+        pack_into("<2I", structure, HEADER_BYTES + SECTION_BYTES * index + 8, offset, size)
+        offset += size
+    put(structure, HEADER["file_bytes"], offset)

@@ -17,6 +17,11 @@ from .step import BACKWARD, DIVERGED, FORWARD, SKIPPED, Step
 LEAST_VALUE = 1e-30  # 1 / this is a float32
 
 
+def floats(count):
+    """So many zeros."""
+    return array("f", bytes(4 * count))
+
+
 def _floats(values):
     """Any sequence of numbers as float32, or None where there is nothing to convert."""
     if isinstance(values, (bytes, bytearray, str)):
@@ -29,6 +34,12 @@ def _floats(values):
         return array("f", values)
     except (TypeError, OverflowError):
         raise ValueError("sample holds something that is no float32 number")
+
+
+def _scale_of(x):
+    """What makes the largest value of a raw sample 1, unless all are as good as 0."""
+    largest = max([abs(value) for value in x])
+    return 1 / min(largest, image.UNSCALED[3]) if largest > LEAST_VALUE else 1.0
 
 
 def _lineage(sections):
@@ -44,8 +55,9 @@ class Net:
     """A network over the five sections of its image; made by tinyinc.load() or tinyinc.create().
 
     inputs: values of a sample; labels: of the classes in use, in the order they came; memory: the
-    distilled memory; image_bytes and scratch_bytes: what it takes in RAM; undo_divergence: whether
-    a step that diverges takes it back to its newest saved state.
+    distilled memory; format: "f32" or "q8", how it computes; image_bytes and scratch_bytes: what it
+    takes in RAM; undo_divergence: whether a step that diverges takes it back to its newest saved
+    state.
 
     One call at a time: a call from within another one (a callback, an interrupt) or beside it
     (another thread or core) raises ValueError, and the first goes on undisturbed. evaluate() and
@@ -53,22 +65,24 @@ class Net:
     writing to them, calls raise ValueError where they are no network's any more.
     """
 
-    def __init__(self, sections, path=None, extensions=(), unscaled=False):
+    def __init__(self, sections, path=None, extensions=(), frozen=None):
         structure, state = sections[image.STRUCTURE], sections[image.STATE]
         self.sections = sections
         self.path = path
         self.extensions = extensions
         self.undo_divergence = False
         self.guard = Guard()
-        self._unscaled = unscaled
+        self._frozen = frozen
         self._state = state
+        self.format = image.FORMATS[image.is_q8(structure)]
         self.inputs = image.inputs(structure)
         self.layer_count = structure[43]
         self.class_capacity = image.capacity(structure, self.layer_count - 1)
         self.image_bytes = image.get(structure, image.HEADER["file_bytes"])
         self._use(_labels_of(sections))
-        self._x = array("f", bytes(4 * self.inputs))
-        self._probabilities = array("f", bytes(4 * self.class_capacity))
+        self._unscaled = not self.labels and image.is_unscaled(structure)
+        self._x = array("b", bytes(self.inputs)) if self.format == "q8" else floats(self.inputs)
+        self._probabilities = floats(self.class_capacity)
         self.scratch_bytes = engine.scratch_bytes(sections)
         self._scratch = bytearray(self.scratch_bytes)
         self.memory = Memory(self)
@@ -132,10 +146,13 @@ class Net:
         undo_divergence the network then goes back to its newest saved state, as by restore().
         """
         with self.guard:
+            if self._unscaled:  # it will be read again, which an iterator allows but once
+                values = _floats(x)
+                x = x if values is None else values
             self.normalise(x)
             cls = self._labels.find(label)
             if cls is None:
-                cls = self._add_class(label)
+                cls = self._add_class(label, x)
             sections, x, step = self.sections, self._x, self.step
             scratch = self._scratch  # one at a time: a tuple of four would be allocated
             if not engine.learn(sections, x, cls, step.counts, step.figures, scratch):
@@ -168,14 +185,15 @@ class Net:
             self._restore()
 
     def normalise(self, x):
-        """A raw sample in the units of the network: array('f'), reused by the next call."""
+        """A raw sample as the network takes it: array('f'), or in q8 array('b') of steps; reused by
+        the next call."""
         try:
             engine.normalise(self.sections, x, self._x)
         except ValueError:
-            floats = _floats(x)
-            if floats is None:
+            values = _floats(x)
+            if values is None:
                 raise
-            engine.normalise(self.sections, floats, self._x)
+            engine.normalise(self.sections, values, self._x)
         return self._x
 
     def class_of(self, label):
@@ -192,12 +210,12 @@ class Net:
         return self.labels[cls]
 
     def configure(self, **settings):
-        """Set rule ("full", "static", "tinyprop", "tinyprop2" or "sampled"), learning_rate,
-        replay (exemplars per lesson) and the rules' parameters (image.SETTINGS). ValueError, and
-        nothing set, when one is unknown or out of range."""
+        """Set rule ("full", "static", "tinyprop", "tinyprop2" or "sampled"), learning_rate (in q8
+        a power of two), replay (exemplars per lesson) and the rules' parameters (image.SETTINGS).
+        ValueError, and nothing set, when one is unknown or out of range."""
         with self.guard:
             for name in settings:
-                image.check_setting(name, settings[name])
+                image.check_setting(name, settings[name], self.format)
             self._check()
             for name in settings:
                 image.put_setting(self._state, name, settings[name])
@@ -237,7 +255,8 @@ class Net:
 
     @property
     def dense_backward_macs(self):
-        """Those of such a backward pass: the weights' gradients and the gradients below."""
+        """Those of such a backward pass: the gradients of the trained weights, and those that the
+        layers between them pass down."""
         return self._dense_macs()[1]
 
     # ---- its file ----
@@ -275,34 +294,29 @@ class Net:
                 "layer %s is no hidden layer, expected 0 to %d" % (layer, self.layer_count - 2)
             )
 
-    def _add_class(self, label):
-        """Make room for a new label, and with the first of all settle the scale. Returns its class.
-
-        What may fail comes first or is taken back; what follows allocates nothing.
-        """
+    def _add_class(self, label, x):
+        """Make room for a new label, and with the first of all settle the scale by the raw sample.
+        Returns its class. What fails is taken back."""
         cls = len(self.labels)
         if cls == self.class_capacity:
             raise ValueError(
                 "no room for label %s: all %d classes are in use" % (shown(label), cls)
             )
         label, slot = self._labels.encode(label)
-        scale = self._scale_of_sample() if self._unscaled else 0
+        structure = self.sections[image.STRUCTURE]
         try:
             self._labels.add(label, slot)
+            if self._unscaled:
+                image.set_scale(structure, _scale_of(x))
+                self.normalise(x)
             engine.grow(self.sections, self.layer_count - 1, 1)
         except BaseException:  # Ctrl-C too
             self._labels.cut(cls)
+            if self._unscaled:
+                image.set_scale(structure, 0)
             raise
-        if scale:
-            image.set_scale(self.sections[image.STRUCTURE], scale)
-            engine.normalise(self.sections, self._x, self._x)
-            self._unscaled = False
+        self._unscaled = False
         return cls
-
-    def _scale_of_sample(self):
-        """What makes the largest value of the present sample 1, unless all are as good as 0."""
-        largest = max([abs(value) for value in self._x])
-        return 1 / largest if largest > LEAST_VALUE else 1.0
 
     def _diverge(self):
         """Report a step that the engine has left out, and undo what led to it if asked to."""
@@ -314,7 +328,7 @@ class Net:
     def _restore(self):
         if self.path is None:
             raise ValueError("this network has no file to go back to: save(path) once")
-        saved, _ = store.load(self.path)
+        saved, _ = store.load(self.path, self._frozen)
         formats = ["%ds" % len(section) for section in saved]
         same = formats == ["%ds" % len(section) for section in self.sections]
         if not same or _lineage(saved) != _lineage(self.sections):
@@ -335,10 +349,10 @@ class Net:
         with self.guard:
             self._check()
         structure = self.sections[image.STRUCTURE]
-        inputs, forward, below = self.inputs, 0, 0
+        first = image.first_trained(structure)
+        forward = backward = 0
         for layer in range(self.layer_count):
-            units = image.active(structure, layer)
-            forward += units * inputs
-            below += units * inputs if layer else 0
-            inputs = units
-        return forward, forward + below
+            macs, gradients = image.layer_macs(structure, layer)
+            forward += macs
+            backward += gradients + (macs if layer > first else 0)
+        return forward, backward

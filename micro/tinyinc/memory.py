@@ -9,7 +9,7 @@ from array import array
 from struct import unpack_from
 
 from .engine import engine
-from .image import MEMORY
+from .image import HEADER, MEMORY, STRUCTURE, get
 
 
 class Memory:
@@ -81,10 +81,15 @@ class Memory:
 
     def samples(self):
         """All exemplars in turn: (normalised array('f'), label)."""
+        q8 = self._net.format == "q8"
         for slot in range(self.count):
             x = array("f", bytes(4 * self._net.inputs))
             with self._net.guard:
-                label = self._net.label_of(engine.recall(self._sections, slot, x))
+                recalled = array("b", bytes(self._net.inputs)) if q8 else x
+                label = self._net.label_of(engine.recall(self._sections, slot, recalled))
+                if q8:
+                    step = get(self._sections[STRUCTURE], HEADER["input_step"])
+                    x = array("f", [step * value for value in recalled])
             yield x, label
 
     def _class_of(self, slot):

@@ -29,8 +29,9 @@ def new_lineage():
     return os.urandom(16)
 
 
-def load(path):
-    """Newest whole state of the network at `path`: (sections, extensions).
+def load(path, frozen=None):
+    """Newest whole state of the network at `path`: (sections, extensions). frozen: a buffer with
+    the frozen section or a whole image of this network, to be used in place.
 
     OSError: no such file; ValueError: no image, damaged, or of another version.
     """
@@ -47,10 +48,10 @@ def load(path):
     found.sort()
     while len(found) > 1:
         try:
-            return _read(found.pop()[1])
+            return _read(found.pop()[1], frozen)
         except (OSError, ValueError):
             pass  # a slot that a power cut has torn: the one before it is whole
-    return _read(found[0][1])
+    return _read(found[0][1], frozen)
 
 
 def save(net, path=None):
@@ -131,7 +132,7 @@ def _read_header(file):
     return header
 
 
-def _read(path):
+def _read(path, frozen=None):
     """Sections and extensions of one file, checked in full."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -149,6 +150,9 @@ def _read(path):
         extensions = []
         for index in range(structure[42]):
             kind, _, offset, length, crc = image.table_entry(structure, index)
+            if kind == image.FROZEN and frozen is not None:
+                sections[kind] = _frozen_part(frozen, length, offset)
+                continue
             data = bytearray(length)
             file.seek(offset)
             _fill(file, data)
@@ -157,9 +161,33 @@ def _read(path):
             else:
                 _check_extension(data, index, crc)
                 extensions.append((index, data))
+    if frozen is not None:
+        _align_frozen(sections)
     sections = tuple(sections)
     engine.check(sections)
     return sections, extensions
+
+
+def _frozen_part(buffer, length, offset):
+    """The frozen section in a buffer that holds it alone or in its image."""
+    view = memoryview(buffer)
+    if len(view) == length:
+        return view
+    if len(view) < offset + length or bytes(view[:4]) != b"TINC":
+        raise ValueError(
+            "frozen has %d bytes, expected the frozen section's %d or the image"
+            % (len(view), length)
+        )
+    return view[offset : offset + length]
+
+
+def _align_frozen(sections):
+    """A copy of the frozen section where the engine cannot use it in place: its address is all that
+    a copy mends."""
+    try:
+        engine.scratch_bytes(tuple(sections))
+    except ValueError:
+        sections[image.FROZEN] = bytearray(sections[image.FROZEN])
 
 
 def _fill(file, buffer):

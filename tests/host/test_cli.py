@@ -29,7 +29,8 @@ def test_version_and_help():
     assert tinyinc("--version").stdout == f"tinyinc {__version__}\n"
     done = tinyinc()
     assert done.returncode == 0
-    for command in ("data", "train", "distill", "export", "simulate", "demo", "bench-report"):
+    commands = "data train distill export quantise plan simulate demo bench-report"
+    for command in commands.split():
         assert command in done.stdout
 
 
@@ -54,6 +55,11 @@ def test_data_lists_and_describes(tmp_path):
         (["train", "/nowhere/x.tinc", "--epochs", "1"], ["/nowhere/x.tinc"]),
         (["distill", "x.npz", "--method", "magic"], ["'magic'", "kmeans"]),
         (["export", "/nowhere.tinc", "few.npz", "x.tinc"], ["/nowhere.tinc"]),
+        (["train", "x.tinc", "--hidden", "conv8,pool2"], ["'conv8,pool2'", "conv8,max2"]),
+        (["train", "x.tinc", "--hidden", "max2,max2,max2,max2"], ["layer 3 (max_pool)"]),
+        (["quantise", "/nowhere.tinc", "x.tinc"], ["/nowhere.tinc"]),
+        (["plan", "/nowhere.tinc"], ["/nowhere.tinc"]),
+        (["demo", "--format", "q4"], ["'q4'", "f32, q8"]),
         (["simulate", "/nowhere.tinc"], ["/nowhere.tinc"]),
         (["simulate", "/nowhere.tinc", "--engine", "desktop"], ["/nowhere.tinc"]),
         (["simulate", "x.tinc", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
@@ -103,3 +109,31 @@ def test_train_distill_export_simulate(tmp_path):
         assert "30 samples learned" in done.stdout, done.stderr
         assert learned.stat().st_size == board.stat().st_size
         learned.unlink()
+
+
+def test_quantise_and_plan(tmp_path):
+    image, few, small, board = (
+        tmp_path / name for name in ("net.tinc", "few.npz", "small.tinc", "board.tinc")
+    )
+    assert tinyinc("train", image, "--hidden", "conv6,max2,16", "--epochs", 2).returncode == 0
+    done = tinyinc("quantise", image, small)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert int(words[1]) == small.stat().st_size < image.stat().st_size == int(words[4].strip(","))
+    assert "of 500 samples" in done.stdout and float(words[words.index("for", 5) + 1]) > 95
+    assert tinyinc("distill", few, "--per-class", 3).returncode == 0
+    assert "of 30 samples" in tinyinc("quantise", image, small, "--samples", few).stdout
+    assert refused(tinyinc("quantise", small, board), "quantised already")
+
+    text = tinyinc("plan", small).stdout
+    for word in ("inference", "a step of learning", "0 conv", "8 x 8 x 6", "winners", "peak"):
+        assert word in text
+    assert f"image: {small.stat().st_size} bytes" in text
+
+    done = tinyinc("export", small, few, board)
+    assert "30 samples in memory" in done.stdout, done.stderr
+    assert refused(
+        tinyinc("export", small, few, board, "--learning-rate", "0.02"), "0.015625 or 0.03125"
+    )
+    done = tinyinc("simulate", board, "--labels", "nine", "--limit", 10)
+    assert "10 samples learned" in done.stdout, done.stderr

@@ -135,6 +135,33 @@ def test_npz_split_as_it_says(folder):
     assert (sensor.low, sensor.high) == (sensor.train_samples.min(), sensor.train_samples.max())
 
 
+@pytest.mark.parametrize("name", ["subject", "speaker"])
+def test_npz_of_several_people_is_split_by_person(folder, name):
+    samples = np.arange(80, dtype=np.int8).reshape(40, 2)
+    people = np.repeat(np.arange(8), 5)
+    np.savez(folder / "voices.npz", X=samples, y=np.arange(40) % 2, **{name: people})
+    voices = data.load("voices")
+    assert len(voices.test_labels) == data.TEST_SHARE * 40
+    assert np.array_equal(people[voices.train_samples[:, 0] // 2], voices.train_groups)
+    assert not np.isin(people[voices.test_samples[:, 0] // 2], voices.train_groups).any()
+    held_out = data.hold_out(voices, 1 / 6, seed=3)
+    assert len(held_out.test_labels) == 5 and len(held_out.train_labels) == 25
+    assert len(held_out.train_groups) == 25
+    assert not np.isin(people[held_out.test_samples[:, 0] // 2], held_out.train_groups).any()
+
+
+def test_npz_with_a_split_and_people_keeps_both(folder):
+    split = np.arange(12) < 8
+    people = np.arange(12) // 2
+    arrays = {"X": np.zeros((12, 3), np.uint8), "y": np.arange(12) % 3}
+    np.savez(folder / "walks.npz", **arrays, is_train=split, subject=people)
+    walks = data.load("walks")
+    assert np.array_equal(walks.train_groups, people[split]) and len(walks.test_labels) == 4
+    np.savez(folder / "walks.npz", **arrays, subject=people[1:])
+    with pytest.raises(ValueError, match="subject or speaker has 11 entries, X has 12"):
+        data.load("walks")
+
+
 @pytest.mark.parametrize("spoil", ["truncated", "foreign", "pickled", "other arrays", "nan"])
 def test_bad_npz_says_what_is_wrong(folder, spoil):
     path = folder / "tiny.npz"

@@ -74,6 +74,22 @@ def test_the_same_seed_gives_the_same_result(digits, tmp_path):
     assert results[0] == results[1]
 
 
+def test_in_integers(digits, tmp_path):
+    """Learning in q8 is as good as in float32, and takes less."""
+    settings = demo.settings_for(digits)
+    result = {
+        kind: demo.run(digits, 1, "desktop", settings, folder=tmp_path / kind, format=kind).result()
+        for kind in ("f32", "q8")
+    }
+    for name in ("accuracy_old_after", "accuracy_new_after", "accuracy_all_after"):
+        assert result["q8"][name] > result["f32"][name] - 0.02
+    assert result["q8"]["accuracy_all_after"] > 0.95
+    assert result["q8"]["image_bytes"] < 0.7 * result["f32"]["image_bytes"]
+    assert result["q8"]["scratch_bytes"] < result["f32"]["scratch_bytes"]
+    with pytest.raises(ValueError, match="format 'q4', expected f32, q8"):
+        demo.run(digits, 1, "desktop", settings, folder=tmp_path, format="q4")
+
+
 def test_counts_of_a_run(digits, tmp_path):
     """What the result says of accuracy, recounted from the predictions."""
     outcome = demo.run(digits, 0, "desktop", demo.settings_for(digits, True), folder=tmp_path)

@@ -26,8 +26,10 @@ def flat(call, several):
     return grown
 
 
-for rule in ("full", "static", "tinyprop", "tinyprop2", "sampled"):
-    net = tinyinc.create(inputs=8, hidden=(16, 8), range=(0, 100), memory=24, rule=rule, replay=2)
+RULES = ("full", "static", "tinyprop", "tinyprop2", "sampled")
+for rule, kind in [(rule, kind) for rule in RULES for kind in ("f32", "q8")]:
+    settings = {"rule": rule, "format": kind, "replay": 2}
+    net = tinyinc.create(inputs=8, hidden=(16, 8), range=(0, 100), memory=24, **settings)
     for x, name in samples:
         net.learn(x, name)
         net.predict(x)
@@ -38,6 +40,6 @@ for rule in ("full", "static", "tinyprop", "tinyprop2", "sampled"):
         net.predict(x)
     micropython.heap_unlock()
     grown = flat(net.learn, True), flat(net.predict, False)
-    assert grown == (0, 0), (rule, grown)
-    print("ok", rule)
+    assert grown == (0, 0), (rule, kind, grown)
+    print("ok", rule, kind)
 print("PASS")

@@ -44,6 +44,27 @@ def test_script(script, target, tmp_path):
     assert run(target, HERE / f"{script}.py", tmp_path).endswith("PASS\n")
 
 
+@pytest.fixture(scope="module")
+def learned_in_q8(tmp_path_factory):
+    """What the q8 script prints that has to be the same everywhere."""
+    return {
+        target: run(target, HERE / "q8.py", tmp_path_factory.mktemp(target))
+        for target in ("unix", "cpython")
+    }
+
+
+@pytest.mark.parametrize("target", ["unix", "cpython"])
+def test_q8(target, learned_in_q8):
+    assert learned_in_q8[target].endswith("PASS\n")
+
+
+def test_q8_learns_the_same_to_the_last_bit(learned_in_q8):
+    hashes = {
+        line for text in learned_in_q8.values() for line in text.splitlines() if "learned\t" in line
+    }
+    assert len(hashes) == 1
+
+
 @pytest.mark.parametrize("target", ["unix", "cpython"])
 def test_pure_engine(target):
     assert run(target, HERE / "pure_engine.py").endswith("PASS\n")

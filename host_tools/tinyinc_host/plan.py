@@ -1,0 +1,80 @@
+"""The plan of a network's scratch as a table: which tensor lies where, and for how long."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+import tinyinc
+from tinyinc.engine import engine
+from tinyinc_host import network
+
+ROLES = ("values", "mask", "winners", "gradient", "forward room", "backward room")
+TABLE = "table of tensors"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A part of the scratch, from one moment to another: layer l runs at moment l, and is
+    differentiated at moment 2 layers - 1 - l."""
+
+    layer: int
+    role: str
+    shape: tuple[int, ...]  # of the layer's output
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+def plan(net: tinyinc.Net, learning: bool) -> tuple[list[Tensor], int]:
+    """The tensors in the order of layers, and the bytes of scratch that they take together."""
+    shape, layers = network.read(net)
+    chain = network.shapes(shape, layers)
+    words = array("I", bytes(4 * 4 * len(ROLES) * len(layers)))
+    needed = engine.plan(net.sections, learning, words)
+    tensors = []
+    for index in range(len(ROLES) * len(layers)):
+        layer, role = divmod(index, len(ROLES))
+        offset, size, first, last = words[4 * index : 4 * index + 4]
+        if size:
+            after = chain[layer].after
+            tensors.append(Tensor(layer, ROLES[role], after, offset, size, first, last))
+    return tensors, needed
+
+
+def table(net: tinyinc.Net, learning: bool) -> Table:
+    tensors, needed = plan(net, learning)
+    _, layers = network.read(net)
+    rows = Table(title="a step of learning" if learning else "inference", show_footer=True)
+    rows.add_column("layer", "peak")
+    rows.add_column("output")
+    rows.add_column("tensor")
+    rows.add_column("moments", justify="right")
+    rows.add_column("bytes", str(needed), justify="right")
+    rows.add_column("offset", justify="right")
+    rows.add_row("", "", TABLE, "all", str(min(t.offset for t in tensors)), "0")
+    shown = None
+    for t in tensors:
+        name = f"{t.layer} {layers[t.layer].kind}" if t.layer != shown else ""
+        shape = " x ".join(map(str, t.shape)) if t.layer != shown else ""
+        moments = f"{t.first}" if t.first == t.last else f"{t.first}-{t.last}"
+        rows.add_row(name, shape, t.role, moments, str(t.bytes), str(t.offset))
+        shown = t.layer
+    return rows
+
+
+def show(net: tinyinc.Net, console: Console) -> None:
+    """Both tables. Learning takes the scratch of the second, predicting alone that of the first."""
+    for learning in (False, True):
+        console.print(table(net, learning))
+
+
+def summary(net: tinyinc.Net) -> str:
+    """What a board needs RAM for beside Python itself."""
+    kept = [len(section) for section in net.sections]
+    frozen = f", of these {kept[2]} frozen, which may stay in flash" if kept[2] else ""
+    return f"image: {net.image_bytes} bytes{frozen}; scratch: {net.scratch_bytes} bytes"
