@@ -59,6 +59,11 @@ def mac_inputs(values):
     return nonzero if 2 * nonzero <= np.size(values) else np.size(values)
 
 
+def has_zeros(values):
+    """Are there so many zeros that patches of these inputs are looked at for them?"""
+    return 4 * np.count_nonzero(values) <= 3 * np.size(values)
+
+
 # ---- layers: images are [height][width][channels], all else is flat ----
 
 
@@ -151,9 +156,20 @@ class Conv(Layer):
             z[at] = np.tensordot(self.w, image[window], 3) + self.b
         return z.reshape(-1)
 
+    def seen(self):
+        """windows() without the rows above and below the image, and these rows over all columns."""
+        first, end = self.padding[0], self.padding[0] + self.before[0]
+        left, right = self.padding[1], self.padding[1] + self.before[1]
+        for at, (rows, columns) in self.windows():
+            rows = slice(max(rows.start, first), min(rows.stop, end))
+            yield at, (rows, columns), (rows, slice(left, right))
+
     def forward_macs(self, x):
         image = self.padded(x)
-        return len(self.b) * sum(mac_inputs(image[window]) for _, window in self.windows())
+        return len(self.b) * sum(
+            mac_inputs(image[window]) if has_zeros(image[band]) else image[window].size
+            for _, window, band in self.seen()
+        )
 
     def below(self, x, delta):
         sums, delta = self.padded(np.zeros(self.before)), delta.reshape(self.shape)
@@ -178,8 +194,9 @@ class Conv(Layer):
         return total, delta.sum((0, 1))
 
     def update_macs(self, used, delta, listing):
-        image, count = self.padded(used), np.count_nonzero if listing else mac_inputs
-        counts = {at: count(image[window]) for at, window in self.windows()}
+        image = self.padded(used)
+        count = np.count_nonzero if listing else mac_inputs if has_zeros(used) else np.size
+        counts = {at: count(image[window]) for at, window, _ in self.seen()}
         return sum(n * counts[at] for at, n in np.ndenumerate(self.elements(delta)))
 
 
@@ -466,7 +483,7 @@ class Network:
         deltas[last] = delta
         for i in reversed(range(first, last + 1)):
             layer, delta = self.layers[i], deltas[i] * self.layers[i].passed(activations[i + 1])
-            if i < last:
+            if i < last and layer.has_weights:
                 delta = np.clip(delta, -LARGEST_DELTA, LARGEST_DELTA)
             if self.flags[i]:
                 step.k[i] = self.k(i, len(delta), np.abs(delta).sum())

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import images
 import storage
+import trajectory
 from images import (
     FROZEN,
     TRAIN_BIAS,
@@ -631,6 +632,12 @@ def test_golden_inference(c_engine, golden):
         assert x.tolist() == case["x"]
         assert c_engine.infer(net, x, probabilities, scratch) == case["class"]
         np.testing.assert_allclose(probabilities, case["probabilities"], atol=1e-5)
+
+
+def test_golden_training(c_engine, golden):
+    """200 steps by all rules in turn, to the last bit; tests/boards has it on other machines."""
+    file, expected = golden
+    assert trajectory.train(c_engine, images.parse(file).net) == expected["training_crc32"]
 
 
 # ---- a core without float32 ----

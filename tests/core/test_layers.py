@@ -297,7 +297,7 @@ def test_macs_of_a_known_network(c_engine):
     image = images.network((6, 6, 2), declared, rule=FULL)
     x = np.random.default_rng(0).uniform(1, 2, 72)
     report = Driver(c_engine, image).learn(x, 0)
-    patches = 32 * 18 + 4 * 8  # the corners see 8 of 18 inputs, so that these are listed
+    patches = 24 * 18 + 12 * 12  # kernel rows above and below the image are left out
     assert report.forward_macs == 8 * patches + 49 * 8 + 72 * 5
     dense_macs = 72 * 5
     backward = report.backward_macs - 2 * dense_macs - 2 * 49 * 8
