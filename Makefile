@@ -5,7 +5,8 @@ PYTHON ?= python3
 DATA ?= digits
 SECONDS ?= 600
 ARCH ?= x64
-ARCHS := x64 armv7m armv7emsp armv7emdp rv32imc xtensawin
+BOARD ?= RPI_PICO
+ARCHS := x64 armv6m armv7m armv7emsp armv7emdp rv32imc xtensawin
 QEMU_BOARDS := MPS2_AN385 MPS2_AN386 MPS2_AN500 VIRT_RV32
 # MPY_RELEASE chooses another release of MicroPython than the usual one.
 STOCK := $(CURDIR)/build/unix-stock$(addprefix -,$(MPY_RELEASE))
@@ -18,7 +19,8 @@ TORCH ?= torch==2.13.0+cpu
 
 CORE := $(wildcard usermod_c/core/*.[ch])
 C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] usermod_c/natmod/*.c tests/faults/fuzz/*.c \
-    boards/emulators/*.[ch] boards/qemu/*.c)
+    boards/emulators/*.[ch] boards/emulators/bootrom/*.c boards/qemu/*.c boards/RPI_PICO*/*.h \
+    tests/boards/*.c)
 PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
 
 ifneq ($(words $(CURDIR)),1)
@@ -34,8 +36,8 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-engine bench-report lint format unix sanitize test-faults long-run fuzz \
-    unix-stock natmod natmod-all qemu test-boards clean
+.PHONY: setup demo test bench bench-engine bench-accuracy bench-boards bench-report lint format unix \
+    sanitize test-faults long-run fuzz unix-stock natmod natmod-all qemu firmware test-boards clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -53,6 +55,9 @@ bench: setup ## Measure speed and accuracy: build/bench/host.json
 
 bench-engine: $(READY) ## Count the engine's work on emulated microcontrollers: build/bench/engine.json
 	@$(BIN)/python -m tinyinc_host.bench_engine
+
+bench-accuracy: $(READY) ## Measure q8 and the rules on real data in TINYINC_DATA: build/bench/accuracy.json
+	@$(BIN)/python -m tinyinc_host.bench_accuracy
 
 bench-report: $(READY) ## Print all that was measured as one table
 	@$(BIN)/tinyinc bench-report
@@ -90,9 +95,16 @@ qemu: ## Build MicroPython for emulated boards: build/qemu
 	@tree=$$($(PYTHON) boards/micropython.py) && for board in $(QEMU_BOARDS); do \
 	    $(MAKE) --no-print-directory -C boards/qemu MPY_DIR=$$tree BOARD=$$board || exit 2; done
 
-test-boards: setup natmod qemu ## Test native modules on emulated boards and on MicroPython 1.26
+firmware: ## Build MicroPython's firmware with the engine in it: build/firmware (BOARD=RPI_PICO)
+	@tree=$$($(PYTHON) boards/libraries.py $(BOARD)) && \
+	    $(MAKE) --no-print-directory -C boards MPY_DIR=$$tree BOARD=$(BOARD)
+
+test-boards: setup natmod qemu firmware ## Test on emulated boards: firmware, native modules, kernels
 	@MPY_RELEASE=1.26 $(MAKE) --no-print-directory unix-stock
-	$(BIN)/python -m pytest tests/boards/test_natmod.py
+	$(BIN)/python -m pytest tests/boards
+
+bench-boards: $(READY) firmware ## Time learn() on an emulated Pico: build/bench/boards.json
+	@$(BIN)/python -m tinyinc_host.bench_boards
 
 # Python's own allocator would hide writes just outside a buffer.
 sanitize: $(SANITIZED) ## Test the core built with AddressSanitizer and UndefinedBehaviorSanitizer

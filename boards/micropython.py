@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,14 +131,14 @@ def debian_mirrors() -> list[str]:
     return list(dict.fromkeys(mirrors))
 
 
-def fetch_debian_package(mirror: str, folder: Path) -> Path:
-    """Download Debian's source package with apt, which checks its signature, and return the
-    tarball. Everything that apt writes goes below `folder`."""
+def apt_at(mirror: str, folder: Path) -> list[str]:
+    """The command of an apt that knows this mirror alone, checks its signatures against Debian's
+    own keys, and downloads into `folder`, below which is everything that it writes."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
-    source = f"deb-src [signed-by={DEBIAN_KEYRING}] {mirror} {DEBIAN_SUITE} main\n"
-    (folder / "sources.list").write_text(source)
+    source = f"[signed-by={DEBIAN_KEYRING}] {mirror} {DEBIAN_SUITE} main\n"
+    (folder / "sources.list").write_text(f"deb {source}deb-src {source}")
     options = {
         "Dir::Etc::sourcelist": folder / "sources.list",
         "Dir::Etc::sourceparts": "-",
@@ -150,15 +151,19 @@ def fetch_debian_package(mirror: str, folder: Path) -> Path:
         "Acquire::http::Timeout": "10",
         "Acquire::https::Timeout": "10",
     }
-    apt = ["apt-get", "-q"]
+    apt = ["env", "-C", str(folder), "apt-get", "-q"]  # it downloads into the current folder
     for name, value in options.items():
         apt += ["-o", f"{name}={value}"]
     run([*apt, "update"], 180)
-    # apt-get source writes into the current folder.
-    run(["env", "-C", str(folder), *apt, "source", "--download-only", "micropython"], 600)
-    tarballs = sorted(folder.glob("micropython_*.orig.tar.*"))
+    return apt
+
+
+def fetch_source(apt: list[str], folder: Path, package: str) -> Path:
+    """Download a source package, and return its tarball."""
+    run([*apt, "source", "--download-only", package], 600)
+    tarballs = sorted(folder.glob(f"{package}_*.orig.tar.*"))
     if not tarballs:
-        raise NoTree(f"no source tarball in the package from {mirror}")
+        raise NoTree(f"no source tarball in Debian's package {package}")
     return tarballs[0]
 
 
@@ -178,8 +183,9 @@ def unpack(tarball: Path, tree: Path) -> None:
             os.utime(path, (member.mtime, member.mtime))
 
 
-def debian_source(tree: Path) -> None:
-    """Fetch Debian's source package."""
+def from_debian(get: Callable[[list[str], Path], None]) -> None:
+    """Call `get` with an apt command and its folder: for one mirror after the other, until it
+    succeeds."""
     if not DEBIAN_KEYRING.exists():
         raise NoTree(f"no Debian keyring ({DEBIAN_KEYRING})")
     mirrors = debian_mirrors()
@@ -189,13 +195,18 @@ def debian_source(tree: Path) -> None:
     reasons = []
     for mirror in mirrors:
         try:
-            unpack(fetch_debian_package(mirror, download), tree)
+            get(apt_at(mirror, download), download)
             return
         except (NoTree, OSError, tarfile.TarError) as error:
             reasons.append(str(error))
         finally:
             shutil.rmtree(download, ignore_errors=True)
     raise NoTree("; ".join(reasons))
+
+
+def debian_source(tree: Path) -> None:
+    """Fetch Debian's source package."""
+    from_debian(lambda apt, folder: unpack(fetch_source(apt, folder, "micropython"), tree))
 
 
 SOURCES = {"a git clone": clone, "Debian's source package": debian_source}

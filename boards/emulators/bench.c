@@ -4,14 +4,15 @@
  * length, "step" per sample with its ticks and its multiply-accumulates forward and backward, "ram"
  * with the bytes of sections, scratch, sample and stack, "crc" of the trained section at the end.
  * Or "fault" and what was wrong. */
+#include "internal.h"
 #include "machine.h"
-#include "tinyinc.h"
 
 #define PAINT 0xA5A5A5A5u
 
 /* What the host puts at `payload`: this, the image, a uint32 target per sample, the samples. */
+enum { CALL_LEARN, CALL_INFER, CALL_LAYER };
 typedef struct {
-    uint32_t infer; /* 1: only the forward pass; 0: a learning step */
+    uint32_t call; /* a learning step, the forward pass, or layer 0 of it alone */
     uint32_t image_bytes;
     uint32_t samples;
     uint32_t sample_bytes;
@@ -23,7 +24,7 @@ typedef struct {
     size_t bytes[TINC_SECTIONS];
     uint8_t *scratch;
     size_t scratch_bytes;
-    float *x;
+    void *x;
     uint32_t x_bytes;
     float *probabilities;
     uint32_t macs[2]; /* of the last call, forward and backward */
@@ -113,14 +114,31 @@ static void load(bench *b) {
     if (tinc_open(&net, b->section, b->bytes) != TINC_OK || tinc_check(&net) != TINC_OK) {
         refuse_net(&net);
     }
-    b->scratch_bytes = tinc_scratch_bytes(&net);
+    b->scratch_bytes =
+        tinc_scratch_bytes(&net, payload.call == CALL_LEARN ? TINC_LEARN : TINC_INFER);
     b->scratch = take(b->scratch_bytes);
     for (size_t i = 0; i < b->scratch_bytes; i++) {
         b->scratch[i] = 0;
     }
-    b->x_bytes = net.inputs * sizeof *b->x;
+    b->x_bytes = (uint32_t)tinc_sample_bytes(&net);
     b->x = take(b->x_bytes);
     b->probabilities = take(net.state->class_capacity * sizeof *b->probabilities);
+}
+
+/* Layer 0 on the sample; returns the ticks of that. */
+static uint32_t measure_layer(bench *b, tinc_net *net) {
+    tinc_work work;
+    if (tinc_begin(net, b->x, 0, b->scratch, b->scratch_bytes, &work) != TINC_OK) {
+        refuse_net(net);
+    }
+    const tinc_layer *layer = net->layers;
+    const tinc_rows rows = {0, layer->kind == TINC_DENSE ? 1u : layer->output_shape[0], 0};
+    const uint32_t start = ticks();
+    TINC_CALL(net, run(&work, 0, b->x, tinc_place(&work, 0, TINC_VALUES), rows));
+    const uint32_t spent = ticks() - start;
+    *work.busy = 0;
+    b->macs[0] = work.forward;
+    return spent;
 }
 
 /* One call as a caller makes it, who opens the network first; returns the ticks of the call. */
@@ -133,8 +151,11 @@ static __attribute__((noinline)) uint32_t measure(bench *b, const void *raw, uin
         tinc_normalise(&net, raw, net.inputs, (int)payload.typecode, b->x) != TINC_OK) {
         refuse_net(&net);
     }
+    if (payload.call == CALL_LAYER) {
+        return measure_layer(b, &net);
+    }
     const uint32_t start = ticks();
-    if (payload.infer) {
+    if (payload.call == CALL_INFER) {
         result = tinc_infer(&net, b->x, b->probabilities, b->scratch, b->scratch_bytes);
     } else {
         result = tinc_learn(&net, b->x, target, counts, figures, b->scratch, b->scratch_bytes);

@@ -1,0 +1,4 @@
+// MicroPython's own definition of the board, under another name.
+#include "boards/RPI_PICO/mpconfigboard.h"
+#undef MICROPY_HW_BOARD_NAME
+#define MICROPY_HW_BOARD_NAME "Raspberry Pi Pico with TinyInc"

@@ -1,0 +1,187 @@
+"""learn() on an emulated Raspberry Pi Pico, through package, binding and engine: how long, and how
+much RAM.
+
+The firmware is that of `make firmware`. Times are those of the emulator's clock at 125 MHz: they do
+not depend on the machine at hand, and do not model flash-cache misses. Samples are real ones, in
+buffers that exist; one replayed sample is part of every learn().
+
+A network has learned SETTLING samples on the desktop before. `overhead` is all that is not spent in
+the engine's own code. To add a network or a setting: a line in NETWORKS or RUNS.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+import tinyinc
+from tinyinc_host import data, emulated_pico
+from tinyinc_host.bench_engine import GCC, stream
+from tinyinc_host.cli import refuse
+from tinyinc_host.emulated_pico import FIRMWARE, Pico
+from tinyinc_host.report import Result, at_most, write
+from tinyinc_host.simulate import ROOT
+
+OUTPUT = ROOT / "build" / "bench" / "boards.json"
+PROGRAM = Path(__file__).with_name("bench_pico.py")
+
+MHZ = 125
+SETTLING = 2000
+LEARNING_RATE = 1 / 64  # with much more, the deeper network's units die
+OVERHEAD_MS = 1.0  # the most that package and binding may take
+RAM_KB = 24  # the most of network 64-32-10, package and all
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    dataset: str
+    hidden: tuple[int, ...]
+    memory: int  # samples it keeps
+
+
+@dataclass(frozen=True)
+class Run:
+    network: Network
+    format: str
+    rule: str
+    samples: int
+    target: float | None = None  # milliseconds of learn() in the mean
+
+
+SMALL = Network("64-32-10", "digits", (32,), 64)
+LARGE = Network("784-32-16-10", "mnist", (32, 16), 32)
+RUNS = (
+    Run(SMALL, "q8", "sampled", 400, 2.0),
+    Run(SMALL, "q8", "full", 200, 3.5),
+    Run(LARGE, "q8", "sampled", 200, 7.0),
+    Run(LARGE, "q8", "full", 100, 12.0),
+    Run(SMALL, "f32", "sampled", 100),
+    Run(SMALL, "f32", "full", 50),
+)
+
+# What a script takes from the first import to the first lesson.
+MEMORY_SCRIPT = """
+import gc
+x = bytearray(64)
+gc.collect()
+before = gc.mem_alloc()
+import tinyinc
+net = tinyinc.create(inputs=64, classes=10, hidden=(32,), range=(0, 16), format="{format}")
+net.learn(x, "0")
+gc.collect()
+print(gc.mem_alloc() - before, net.image_bytes, net.scratch_bytes)
+"""
+
+
+def engine_code() -> str:
+    """Addresses of the engine's code in the firmware, from the linker's map."""
+    text = FIRMWARE.with_name("firmware.elf.map").read_text()
+    text = text[text.index("Linker script and memory map") :]  # before it: what was left out
+    pieces = re.findall(
+        r"\.\w[\w.]*\s+0x([0-9a-f]{8,16})\s+0x([0-9a-f]+)\s+\S*usermod_c/core/\S+\.o", text
+    )
+    ranges = [(int(at, 16), int(size, 16)) for at, size in pieces if int(size, 16)]
+    if not ranges:
+        raise OSError(f"the linker's map of '{FIRMWARE}' names no code of the engine")
+    return "".join(f"{at:x} {at + size:x}\n" for at, size in ranges)
+
+
+def prepare(run: Run, folder: Path) -> None:
+    """The network's file, settled, and the samples for the board."""
+    dataset = data.load(run.network.dataset)
+    rows, targets = stream(dataset, SETTLING + run.samples)
+    net = tinyinc.create(
+        inputs=dataset.inputs,
+        hidden=run.network.hidden,
+        classes=len(dataset.labels),
+        range=(dataset.low, dataset.high),
+        memory=run.network.memory,
+        format=run.format,
+        rule=run.rule,
+        learning_rate=LEARNING_RATE,
+        replay=1,
+    )
+    for row, target in zip(rows[:SETTLING], targets[:SETTLING]):
+        net.learn(row, dataset.labels[target])
+    net.save(str(folder / "network.tinc"))
+    content = bytearray()
+    for row, target in zip(rows[SETTLING:], targets[SETTLING:]):
+        content += np.asarray(row).astype(np.uint8).tobytes()
+        content.append(net.labels.index(dataset.labels[target]))
+    (folder / "samples.bin").write_bytes(content)
+
+
+def result(name: str, value: float, unit: str, most: float | None) -> Result:
+    return Result(name, value, unit) if most is None else at_most(name, value, unit, most)
+
+
+def measure(run: Run) -> list[Result]:
+    """A run's results."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(run, folder)
+        count = folder / "count"
+        count.write_text(engine_code())
+        with Pico(count=count) as pico:
+            for file in ("network.tinc", "samples.bin"):
+                pico.put(f"/{file}", (folder / file).read_bytes())
+            said = pico.run(PROGRAM.read_text())
+    figures = np.array([line.split() for line in said.splitlines()], float) / [1000, 1000 * MHZ]
+    learn, (plain, voted, collection) = figures[:-3], figures[-3:, 0].tolist()
+    if len(learn) != run.samples:
+        raise OSError(f"the board measured {len(learn)} samples, expected {run.samples}")
+    name = f"{run.network.name} {run.format}, {run.rule}"
+    total, engine = (float(mean) for mean in learn.mean(axis=0))
+    results = [result(f"{name}: learn()", total, "ms", run.target)]
+    results.append(Result(f"{name}: the slowest", float(learn[:, 0].max()), "ms"))
+    if run.format == "q8":  # float32 is computed outside the engine
+        results.append(Result(f"{name}: in the engine", engine, "ms"))
+        results.append(at_most(f"{name}: overhead", total - engine, "ms", OVERHEAD_MS))
+    results.append(Result(f"{name}: predict()", plain, "ms"))
+    results.append(Result(f"{name}: voting, in addition", voted - plain, "ms"))
+    results.append(Result(f"{name}: a garbage collection", collection, "ms"))
+    return results
+
+
+def memory(number_format: str) -> list[Result]:
+    """RAM of network 64-32-10 on a board that has just started."""
+    with Pico() as pico:
+        said = pico.run(MEMORY_SCRIPT.format(format=number_format))
+    taken, image, scratch = (int(word) / 1024 for word in said.split())
+    name = f"64-32-10 {number_format}: RAM"
+    return [
+        at_most(name, taken, "KB", RAM_KB) if number_format == "q8" else Result(name, taken, "KB"),
+        Result(f"{name} of image and scratch", image + scratch, "KB"),
+    ]
+
+
+def main() -> int:
+    console = Console(stderr=True)
+    reason = emulated_pico.lacking()
+    if reason:
+        return refuse(f"the emulated Pico is not there: {reason}")
+    results = []
+    try:
+        for number_format in ("q8", "f32"):
+            results += memory(number_format)
+        for run in RUNS:
+            console.print(f"{run.network.name} {run.format}, {run.rule}: {run.samples} samples ...")
+            results += measure(run)
+    except (OSError, ValueError) as error:
+        return refuse(str(error))
+    write(OUTPUT, results, GCC)
+    for result in results:
+        held = {None: "", True: "holds", False: "MISSED"}[result.holds]
+        console.print(f"{result.name:50} {result.value:8.2f} {result.unit} {result.target} {held}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
