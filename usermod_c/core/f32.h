@@ -35,9 +35,18 @@ float tinc_f32_least_input(const tinc_work *work, uint32_t l, const float *input
 
 /* ---- f32_dense.c ---- */
 
-/* The same a for several rows: row r of y and x starts r * its step further. */
-void tinc_axpy_rows(float *y, uint32_t y_step, float a, const float *x, uint32_t x_step, uint32_t n,
-                    uint32_t rows);
+/* Is any value NaN, or larger in magnitude than the bound? */
+int tinc_any_beyond(const float *x, uint32_t n, float bound);
+
+/* y += a[0] x[0] + a[1] x[1] on several rows: row r of y, and of each x, starts r * its step
+ * further.
+ */
+void tinc_axpy_rows(float *y, uint32_t y_step, const float a[2], const float *const x[2],
+                    uint32_t x_step, uint32_t n, uint32_t rows);
+
+/* Row list[i] - first of w, each `stride` long, += a delta[list[i]] x. */
+void tinc_axpy_units(float *w, uint32_t stride, float a, const float *delta, const uint16_t *list,
+                     uint32_t listed, uint32_t first, const float *x, uint32_t n);
 
 /* ---- f32_rules.c ---- */
 

@@ -5,29 +5,38 @@
 
 #if TINYINC_F32
 
-/* The elements [from, to) of the list are those of output (y, x), whose first one is `first`. */
+/* The elements [from, to) of the list are those of output (y, x), whose first one is `first`;
+ * `rows` are those of the input that row y sees. */
 typedef struct {
     uint32_t y, x, first, from, to;
+    tinc_span rows;
 } position;
 
 /* Go on to the next position that has listed elements; start with zeros. Returns 0 at the end. */
 static int next_position(position *at, const tinc_layer *layer, const uint16_t *list,
                          uint32_t listed) {
-    const uint32_t channels = layer->output_shape[2];
-    at->from = at->to;
-    if (at->from == listed) {
+    const uint32_t channels = layer->output_shape[2], width = layer->output_shape[1];
+    uint32_t to = at->to, x = at->x, y = at->y, next = at->first + channels;
+    at->from = to;
+    if (to == listed) {
         return 0;
     }
-    while (list[at->from] - at->first >= channels) {
-        at->first += channels;
-        if (++at->x == layer->output_shape[1]) {
-            at->x = 0;
-            at->y++;
+    for (; list[to] >= next; next += channels) {
+        if (++x == width) {
+            x = 0;
+            y++;
         }
     }
-    while (at->to < listed && list[at->to] - at->first < channels) {
-        at->to++;
+    if (y != at->y || to == 0) {
+        at->rows = tinc_inside(layer, 0, y);
     }
+    do {
+        to++;
+    } while (to < listed && list[to] < next);
+    at->first = next - channels;
+    at->to = to;
+    at->x = x;
+    at->y = y;
     return 1;
 }
 
@@ -37,33 +46,46 @@ static int sees_one_pixel(const tinc_layer *layer) {
            (layer->padding[0] | layer->padding[1] | layer->padding[2] | layer->padding[3]) == 0;
 }
 
-/* What output (y, x) sees: copied into `patch`, or where it lies. */
-static const float *see(const tinc_layer *layer, const float *in, uint32_t in_from, uint32_t y,
-                        uint32_t x, float *patch) {
+/* What output x of a row sees, from the first of its kernel rows inside the image on: copied into
+ * `patch`, or where it lies. The rows that it sees start at `top`. */
+static const float *see(const tinc_layer *layer, const float *top, uint32_t rows, uint32_t x,
+                        float *patch) {
     if (sees_one_pixel(layer)) {
-        const uint32_t row = y * layer->stride[0] - in_from, column = x * layer->stride[1];
-        return in + (row * layer->input_shape[1] + column) * layer->input_shape[2];
+        return top + x * layer->stride[1] * layer->input_shape[2];
     }
-    tinc_gather(layer, in, in_from, y, x, 4, patch);
+    tinc_gather(layer, top, rows, x, 4, patch);
     return patch;
+}
+
+/* Is it worth while to look for patches that are mostly zeros? Only among inputs with a quarter of
+ * zeros or more: these are counted once, and those of patches for every patch that has them. */
+static int has_zeros(const float *in, uint32_t n) {
+    return 4u * tinc_count_inputs(in, n, 0.0f) <= 3u * n;
 }
 
 void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows) {
     const tinc_layer *layer = &work->net->layers[l];
-    const float *w = tinc_weights(work->net, layer), *bias = tinc_bias(work->net, layer);
-    const uint32_t inputs = tinc_row_weights(layer), channels = layer->output_shape[2];
+    const float *weights = tinc_weights(work->net, layer), *bias = tinc_bias(work->net, layer);
+    const uint32_t stride = tinc_row_weights(layer), channels = layer->output_shape[2];
+    const uint32_t row = layer->input_shape[1] * layer->input_shape[2];
+    const uint32_t tap_row = layer->kernel[1] * layer->input_shape[2];
     float *room = tinc_place(work, l, TINC_FORWARD);
-    uint16_t *list = (uint16_t *)(void *)(room + inputs);
+    uint16_t *list = (uint16_t *)(void *)(room + stride);
     for (uint32_t y = rows.from; y < rows.to; y++) {
+        const tinc_span seen = tinc_inside(layer, 0, y);
+        const float *w = weights + seen.tap * tap_row,
+                    *top = in + (seen.at - rows.input_from) * row;
+        const uint32_t inputs = seen.count * tap_row;
+        const int look = has_zeros(top, seen.count * row);
         for (uint32_t x = 0; x < layer->output_shape[1]; x++, out += channels) {
-            const float *patch = see(layer, in, rows.input_from, y, x, room);
-            uint32_t used = tinc_count_inputs(patch, inputs, 0.0f);
+            const float *patch = see(layer, top, seen.count, x, room);
+            uint32_t used = look ? tinc_count_inputs(patch, inputs, 0.0f) : inputs;
             if (2u * used <= inputs) {
                 tinc_list_inputs(patch, inputs, 0.0f, list);
-                tinc_dense_listed(out, w, bias, patch, channels, list, used, inputs);
+                tinc_dense_listed(out, w, bias, patch, channels, list, used, stride);
             } else {
                 used = inputs;
-                tinc_dense(out, w, bias, patch, channels, inputs, inputs);
+                tinc_dense(out, w, bias, patch, channels, inputs, stride);
             }
             work->forward += channels * used;
         }
@@ -77,24 +99,32 @@ void tinc_f32_conv_propagate(tinc_work *work, uint32_t l, const uint16_t *list, 
     const uint32_t inputs = tinc_row_weights(layer), channels = layer->input_shape[2];
     const uint32_t row = layer->input_shape[1] * channels, tap_row = layer->kernel[1] * channels;
     float *below = tinc_place(work, l - 1, TINC_DELTA);
-    position at = {0, 0, 0, 0, 0};
+    position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
-        const tinc_span rows = tinc_inside(layer, 0, at.y), columns = tinc_inside(layer, 1, at.x);
+        const tinc_span rows = at.rows, columns = tinc_inside(layer, 1, at.x);
         const float *weights = w + rows.tap * tap_row + columns.tap * channels;
         float *seen = below + rows.at * row + columns.at * channels;
-        for (uint32_t i = at.from; i < at.to; i++) {
-            const uint32_t unit = list[i] - at.first;
-            tinc_axpy_rows(seen, row, delta[list[i]], weights + unit * inputs, tap_row,
-                           columns.count * channels, rows.count);
+        const uint32_t run = columns.count * channels;
+        uint32_t i = at.from;
+        for (; i + 2 <= at.to; i += 2) {
+            const float factors[2] = {delta[list[i]], delta[list[i + 1]]};
+            const float *const both[2] = {weights + (list[i] - at.first) * inputs,
+                                          weights + (list[i + 1] - at.first) * inputs};
+            tinc_axpy_rows(seen, row, factors, both, tap_row, run, rows.count);
+        }
+        if (i < at.to) {
+            const float *one = weights + (list[i] - at.first) * inputs;
+            for (uint32_t r = 0; r < rows.count; r++) {
+                tinc_axpy(seen + r * row, delta[list[i]], one + r * tap_row, run);
+            }
         }
         work->backward += (at.to - at.from) * rows.count * columns.count * channels;
     }
 }
 
 /* List the inputs of a patch that count and lie in the first `trained` of its channels. */
-static uint32_t list_trained(const tinc_layer *layer, const float *patch, uint32_t trained,
-                             float least, uint16_t *list) {
-    const uint32_t inputs = tinc_row_weights(layer), channels = layer->input_shape[2];
+static uint32_t list_trained(const float *patch, uint32_t inputs, uint32_t channels,
+                             uint32_t trained, float least, uint16_t *list) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < inputs; i += channels) {
         const uint32_t found = tinc_list_inputs(patch + i, trained, least, list + count);
@@ -108,27 +138,32 @@ static uint32_t list_trained(const tinc_layer *layer, const float *patch, uint32
 void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
     const float *in = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
-    const uint32_t inputs = tinc_row_weights(layer), channels = layer->input_shape[2];
+    const uint32_t stride = tinc_row_weights(layer), channels = layer->input_shape[2];
+    const uint32_t row = layer->input_shape[1] * channels, tap_row = layer->kernel[1] * channels;
     const uint32_t trained = tinc_trained_channels(layer, channels);
     const int listing = trained < channels || work->net->state->rule == TINC_RULE_SAMPLED;
     const float rate = -work->net->state->learning_rate, least = tinc_f32_least_input(work, l, in);
+    const int look = !listing && has_zeros(in, tinc_layer_inputs(work->net, l));
     float *w = tinc_weights(work->net, layer), *room = tinc_backward_room(work, l);
-    uint16_t *counting = (uint16_t *)(void *)(room + inputs);
-    position at = {0, 0, 0, 0, 0};
+    uint16_t *counting = (uint16_t *)(void *)(room + stride);
+    position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
-        const float *patch = see(layer, in, 0, at.y, at.x, room);
+        const float *patch = see(layer, in + at.rows.at * row, at.rows.count, at.x, room);
+        float *seeing = w + at.rows.tap * tap_row;
+        const uint32_t inputs = at.rows.count * tap_row;
         uint32_t used = inputs;
-        if (listing || 2u * tinc_count_inputs(patch, inputs, 0.0f) <= inputs) {
-            used = trained < channels ? list_trained(layer, patch, trained, least, counting)
-                                      : tinc_list_inputs(patch, inputs, least, counting);
+        if (listing || (look && 2u * tinc_count_inputs(patch, inputs, 0.0f) <= inputs)) {
+            used = trained < channels
+                       ? list_trained(patch, inputs, channels, trained, least, counting)
+                       : tinc_list_inputs(patch, inputs, least, counting);
         }
-        for (uint32_t i = at.from; i < at.to; i++) {
-            float *weights = w + (list[i] - at.first) * inputs;
-            if (used < inputs) {
-                tinc_axpy_listed(weights, rate * delta[list[i]], patch, counting, used);
-            } else {
-                tinc_axpy(weights, rate * delta[list[i]], patch, inputs);
-            }
+        if (used == inputs) {
+            tinc_axpy_units(seeing, stride, rate, delta, list + at.from, at.to - at.from, at.first,
+                            patch, inputs);
+        }
+        for (uint32_t i = at.from; used < inputs && i < at.to; i++) {
+            float *weights = seeing + (list[i] - at.first) * stride;
+            tinc_axpy_listed(weights, rate * delta[list[i]], patch, counting, used);
         }
         work->backward += (at.to - at.from) * used;
     }
@@ -224,9 +259,9 @@ void tinc_f32_depthwise_propagate(tinc_work *work, uint32_t l, const uint16_t *l
     const float *w = tinc_weights(work->net, layer), *delta = tinc_place(work, l, TINC_DELTA);
     const uint32_t channels = layer->input_shape[2];
     float *below = tinc_place(work, l - 1, TINC_DELTA);
-    position at = {0, 0, 0, 0, 0};
+    position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
-        const tinc_span rows = tinc_inside(layer, 0, at.y), columns = tinc_inside(layer, 1, at.x);
+        const tinc_span rows = at.rows, columns = tinc_inside(layer, 1, at.x);
         for (uint32_t i = at.from; i < at.to; i++) {
             const float d = delta[list[i]];
             for (uint32_t ky = 0; ky < rows.count; ky++) {
@@ -250,9 +285,9 @@ void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list
     const uint32_t trained = tinc_trained_channels(layer, channels);
     const float rate = -work->net->state->learning_rate, least = tinc_f32_least_input(work, l, in);
     float *w = tinc_weights(work->net, layer);
-    position at = {0, 0, 0, 0, 0};
+    position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
-        const tinc_span rows = tinc_inside(layer, 0, at.y), columns = tinc_inside(layer, 1, at.x);
+        const tinc_span rows = at.rows, columns = tinc_inside(layer, 1, at.x);
         for (uint32_t i = at.from; i < at.to && list[i] - at.first < trained; i++) {
             const float step = rate * delta[list[i]];
             for (uint32_t ky = 0; ky < rows.count; ky++) {

@@ -39,14 +39,22 @@ float tinc_largest(const float *x, uint32_t n) {
     return tinc_bits_float(largest);
 }
 
+int tinc_any_beyond(const float *x, uint32_t n, float bound) {
+    const uint32_t most = tinc_float_bits(bound);
+    uint32_t beyond = 0, i = 0; /* the sign bit says so */
+    for (; i + 4 <= n; i += 4) {
+        beyond |= (most - tinc_magnitude_bits(x[i])) | (most - tinc_magnitude_bits(x[i + 1])) |
+                  (most - tinc_magnitude_bits(x[i + 2])) | (most - tinc_magnitude_bits(x[i + 3]));
+    }
+    for (; i < n; i++) {
+        beyond |= most - tinc_magnitude_bits(x[i]);
+    }
+    return beyond >> 31 != 0;
+}
+
 void tinc_dense(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
                 uint32_t inputs, uint32_t stride) {
-    for (uint32_t row = dot_together(out, w, x, rows, inputs, stride); row < rows; row++) {
-        out[row] = dot(w + (size_t)row * stride, x, inputs);
-    }
-    for (uint32_t row = 0; row < rows; row++) {
-        out[row] += bias[row];
-    }
+    dot_rows(out, w, bias, x, rows, inputs, stride);
 }
 
 /* Four rows at once where there are: an index is looked up once for all of them. */
@@ -82,10 +90,18 @@ void tinc_axpy(float *restrict y, float a, const float *restrict x, uint32_t n) 
     axpy(y, a, x, n);
 }
 
-void tinc_axpy_rows(float *y, uint32_t y_step, float a, const float *x, uint32_t x_step, uint32_t n,
-                    uint32_t rows) {
-    for (uint32_t r = 0; r < rows; r++, y += y_step, x += x_step) {
-        axpy(y, a, x, n);
+void tinc_axpy_rows(float *y, uint32_t y_step, const float a[2], const float *const x[2],
+                    uint32_t x_step, uint32_t n, uint32_t rows) {
+    const float *x0 = x[0], *x1 = x[1];
+    for (uint32_t r = 0; r < rows; r++, y += y_step, x0 += x_step, x1 += x_step) {
+        axpy_two(y, a, x0, x1, n);
+    }
+}
+
+void tinc_axpy_units(float *w, uint32_t stride, float a, const float *delta, const uint16_t *list,
+                     uint32_t listed, uint32_t first, const float *x, uint32_t n) {
+    for (uint32_t i = 0; i < listed; i++) {
+        axpy(w + (size_t)(list[i] - first) * stride, a * delta[list[i]], x, n);
     }
 }
 

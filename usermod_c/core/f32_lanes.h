@@ -1,5 +1,3 @@
-/* NOTE for helpers (to be removed): helper M4F works on this file and on the f32 speed of conv on
- * M4F now; SPEED leaves it alone. */
 /* Sums in eight lanes that are added at the end, on every machine: the plain C below, and versions
  * for machines that do several lanes at once. All give the same bits; -DTINYINC_PLAIN selects the
  * plain ones everywhere. Only f32_dense.c includes this. */
@@ -19,53 +17,25 @@ static inline float add_lanes(const float lane[LANES]) {
 
 /* Cortex-M with an FPU: one load instruction for eight values, which compilers do not find. */
 
-static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
-    const uint32_t whole = n - n % LANES;
-    const float *const end = a + whole;
-    float lane[LANES], rest = 0.0f;
-    __asm__ volatile("vmov.f32 s16, %[zero]\n"
-                     "vmov.f32 s17, s16\n"
-                     "vmov.f32 s18, s16\n"
-                     "vmov.f32 s19, s16\n"
-                     "vmov.f32 s20, s16\n"
-                     "vmov.f32 s21, s16\n"
-                     "vmov.f32 s22, s16\n"
-                     "vmov.f32 s23, s16\n"
-                     "cmp %[a], %[end]\n"
-                     "beq 2f\n"
-                     "1:\n"
-                     "vldmia %[a]!, {s0-s7}\n"
-                     "vldmia %[b]!, {s8-s15}\n"
-                     "vmul.f32 s0, s0, s8\n"
-                     "vmul.f32 s1, s1, s9\n"
-                     "vmul.f32 s2, s2, s10\n"
-                     "vmul.f32 s3, s3, s11\n"
-                     "vmul.f32 s4, s4, s12\n"
-                     "vmul.f32 s5, s5, s13\n"
-                     "vmul.f32 s6, s6, s14\n"
-                     "vmul.f32 s7, s7, s15\n"
-                     "vadd.f32 s16, s16, s0\n"
-                     "vadd.f32 s17, s17, s1\n"
-                     "vadd.f32 s18, s18, s2\n"
-                     "vadd.f32 s19, s19, s3\n"
-                     "vadd.f32 s20, s20, s4\n"
-                     "vadd.f32 s21, s21, s5\n"
-                     "vadd.f32 s22, s22, s6\n"
-                     "vadd.f32 s23, s23, s7\n"
-                     "cmp %[a], %[end]\n"
-                     "bne 1b\n"
-                     "2:\n"
-                     "vstmia %[lane], {s16-s23}\n"
-                     : [a] "+r"(a), [b] "+r"(b)
-                     : [end] "r"(end), [lane] "r"(lane), [zero] "t"(0.0f)
-                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9",
-                       "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19", "s20",
-                       "s21", "s22", "s23");
-    for (uint32_t i = 0; i < n - whole; i++) {
-        rest += a[i] * b[i];
-    }
-    return add_lanes(lane) + rest;
-}
+#define VALUES s0, s1, s2, s3, s4, s5, s6, s7
+#define LANES0 s8, s9, s10, s11, s12, s13, s14, s15
+#define LANES1 s16, s17, s18, s19, s20, s21, s22, s23
+#define PRODUCTS s24, s25, s26, s27, s28, s29, s30, s31
+#define FACTOR1 s24, s24, s24, s24, s24, s24, s24, s24
+#define FACTOR s16, s16, s16, s16, s16, s16, s16, s16
+/* One operation of two operands on eight registers each. */
+#define EIGHT(op, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                  \
+    op #a "," #i "\n" op #b "," #j "\n" op #c "," #k "\n" op #d "," #l "\n" op #e "," #m           \
+          "\n" op #f "," #n "\n" op #g "," #o "\n" op #h "," #p "\n"
+#define TIMES(...) EIGHT("vmul.f32 ", __VA_ARGS__)
+#define PLUS(...) EIGHT("vadd.f32 ", __VA_ARGS__)
+#define ADD_LANES(...) ADD_EIGHT(__VA_ARGS__)
+#define ADD_EIGHT(a, b, c, d, e, f, g, h)                                                          \
+    "vadd.f32 " #a "," #e "\nvadd.f32 " #c "," #g "\nvadd.f32 " #b "," #f "\nvadd.f32 " #d "," #h  \
+    "\nvadd.f32 " #a "," #c "\nvadd.f32 " #b "," #d "\nvadd.f32 " #a "," #b "\n"
+#define CLOBBERED                                                                                  \
+    "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11",      \
+        "s12", "s13", "s14", "s15"
 
 /* How many of n values, a multiple of 4, have at least these bits of magnitude: a comparison leaves
  * in the carry whether one has less, and an addition counts it. */
@@ -93,134 +63,154 @@ static uint32_t count_fours(const float *x, uint32_t n, uint32_t bits) {
     return n - less;
 }
 
-/* Two rows at once: x is read once for both. Their sums of lanes are in s16 and s24. */
-static uint32_t dot_together(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
-                             uint32_t stride) {
-    const uint32_t whole = n - n % LANES, pairs = rows & ~1u;
-    for (uint32_t row = 0; row < pairs; row += 2, out += 2) {
-        const float *a = w, *b = w + stride, *at = x, *const end = x + whole;
-        __asm__ volatile("vmov d8, %[zero], %[zero]\n"
-                         "vmov d9, %[zero], %[zero]\n"
-                         "vmov d10, %[zero], %[zero]\n"
-                         "vmov d11, %[zero], %[zero]\n"
-                         "vmov d12, %[zero], %[zero]\n"
-                         "vmov d13, %[zero], %[zero]\n"
-                         "vmov d14, %[zero], %[zero]\n"
-                         "vmov d15, %[zero], %[zero]\n"
-                         "cmp %[at], %[end]\n"
-                         "beq 2f\n"
-                         "1:\n"
-                         "vldmia %[at]!, {s0-s7}\n"
-                         "vldmia %[a]!, {s8-s15}\n"
-                         "vmul.f32 s8, s8, s0\n"
-                         "vmul.f32 s9, s9, s1\n"
-                         "vmul.f32 s10, s10, s2\n"
-                         "vmul.f32 s11, s11, s3\n"
-                         "vmul.f32 s12, s12, s4\n"
-                         "vmul.f32 s13, s13, s5\n"
-                         "vmul.f32 s14, s14, s6\n"
-                         "vmul.f32 s15, s15, s7\n"
-                         "vadd.f32 s16, s16, s8\n"
-                         "vadd.f32 s17, s17, s9\n"
-                         "vadd.f32 s18, s18, s10\n"
-                         "vadd.f32 s19, s19, s11\n"
-                         "vadd.f32 s20, s20, s12\n"
-                         "vadd.f32 s21, s21, s13\n"
-                         "vadd.f32 s22, s22, s14\n"
-                         "vadd.f32 s23, s23, s15\n"
-                         "vldmia %[b]!, {s8-s15}\n"
-                         "vmul.f32 s8, s8, s0\n"
-                         "vmul.f32 s9, s9, s1\n"
-                         "vmul.f32 s10, s10, s2\n"
-                         "vmul.f32 s11, s11, s3\n"
-                         "vmul.f32 s12, s12, s4\n"
-                         "vmul.f32 s13, s13, s5\n"
-                         "vmul.f32 s14, s14, s6\n"
-                         "vmul.f32 s15, s15, s7\n"
-                         "vadd.f32 s24, s24, s8\n"
-                         "vadd.f32 s25, s25, s9\n"
-                         "vadd.f32 s26, s26, s10\n"
-                         "vadd.f32 s27, s27, s11\n"
-                         "vadd.f32 s28, s28, s12\n"
-                         "vadd.f32 s29, s29, s13\n"
-                         "vadd.f32 s30, s30, s14\n"
-                         "vadd.f32 s31, s31, s15\n"
-                         "cmp %[at], %[end]\n"
-                         "bne 1b\n"
-                         "2:\n"
-                         "vadd.f32 s16, s16, s20\n"
-                         "vadd.f32 s18, s18, s22\n"
-                         "vadd.f32 s17, s17, s21\n"
-                         "vadd.f32 s19, s19, s23\n"
-                         "vadd.f32 s16, s16, s18\n"
-                         "vadd.f32 s17, s17, s19\n"
-                         "vadd.f32 s16, s16, s17\n"
-                         "vadd.f32 s24, s24, s28\n"
-                         "vadd.f32 s26, s26, s30\n"
-                         "vadd.f32 s25, s25, s29\n"
-                         "vadd.f32 s27, s27, s31\n"
-                         "vadd.f32 s24, s24, s26\n"
-                         "vadd.f32 s25, s25, s27\n"
-                         "vadd.f32 s24, s24, s25\n"
-                         "vstr s16, [%[out]]\n"
-                         "vstr s24, [%[out], #4]\n"
-                         : [a] "+r"(a), [b] "+r"(b), [at] "+r"(at)
-                         : [end] "r"(end), [out] "r"(out), [zero] "r"(0)
-                         : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8",
-                           "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18",
-                           "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28",
-                           "s29", "s30", "s31");
-        float rest0 = 0.0f, rest1 = 0.0f;
-        for (uint32_t i = whole; i < n; i++) {
-            rest0 += w[i] * x[i];
-            rest1 += w[stride + i] * x[i];
-        }
-        out[0] += rest0;
-        out[1] += rest1;
-        w += 2 * (size_t)stride;
+/* clang-format off */
+
+/* Pairs of rows, so that x is read once for two. The lanes start with the first eight products: a
+ * sum of 0 and these would be the same but for the sign of a zero, which adding the rest takes off.
+ */
+static __attribute__((noinline)) void dot_pairs(float *out, const float *w, const float *bias,
+                                                const float *x, uint32_t pairs, uint32_t n,
+                                                uint32_t stride) {
+    const float *const end = x + n / LANES * LANES, *at, *w0, *w1;
+    uint32_t left;
+    __asm__ volatile(
+        "1:\n"
+        "mov %[at], %[x]\n"
+        "mov %[w0], %[w]\n"
+        "add %[w1], %[w], %[stride]\n"
+        "add %[w], %[w1], %[stride]\n"
+        "cmp %[at], %[end]\n"
+        "beq 7f\n"
+        "vldmia %[at]!, {s0-s7}\n"
+        "vldmia %[w0]!, {s8-s15}\n"
+        "vldmia %[w1]!, {s16-s23}\n"
+        TIMES(LANES0, VALUES) TIMES(LANES1, VALUES)
+        "b 3f\n"
+        "2:\n"
+        "vldmia %[at]!, {s0-s7}\n"
+        "vldmia %[w0]!, {s24-s31}\n"
+        TIMES(PRODUCTS, VALUES) PLUS(LANES0, PRODUCTS)
+        "vldmia %[w1]!, {s24-s31}\n"
+        TIMES(PRODUCTS, VALUES) PLUS(LANES1, PRODUCTS)
+        "3:\n"
+        "cmp %[at], %[end]\n"
+        "bne 2b\n"
+        ADD_LANES(LANES0) ADD_LANES(LANES1)
+        "4:\n"
+        "mov %[left], #0\n"
+        "vmov s24, %[left]\n"
+        "vmov s25, %[left]\n"
+        "ands %[left], %[n], #7\n"
+        "beq 6f\n"
+        "5:\n"
+        "vldmia %[at]!, {s0}\n"
+        "vldmia %[w0]!, {s1}\n"
+        "vldmia %[w1]!, {s2}\n"
+        "vmul.f32 s1, s0\n"
+        "vmul.f32 s2, s0\n"
+        "vadd.f32 s24, s1\n"
+        "vadd.f32 s25, s2\n"
+        "subs %[left], #1\n"
+        "bne 5b\n"
+        "6:\n"
+        "vldmia %[bias]!, {s0, s1}\n"
+        "vadd.f32 s8, s24\n"
+        "vadd.f32 s9, s16, s25\n"
+        "vadd.f32 s8, s0\n"
+        "vadd.f32 s9, s1\n"
+        "vstmia %[out]!, {s8, s9}\n"
+        "subs %[pairs], #1\n"
+        "bne 1b\n"
+        "b 8f\n"
+        "7:\n"
+        "mov %[left], #0\n"
+        "vmov s8, %[left]\n"
+        "vmov s16, %[left]\n"
+        "b 4b\n"
+        "8:\n"
+        : [out] "+r"(out), [w] "+r"(w), [bias] "+r"(bias), [pairs] "+r"(pairs), [at] "=&r"(at),
+          [w0] "=&r"(w0), [w1] "=&r"(w1), [left] "=&r"(left)
+        : [x] "r"(x), [end] "r"(end), [n] "r"(n), [stride] "r"(4u * stride)
+        : CLOBBERED, "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26",
+          "s27", "s28", "s29", "s30", "s31");
+}
+
+static void dot_rows(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
+                     uint32_t n, uint32_t stride) {
+    if (rows > 1) {
+        dot_pairs(out, w, bias, x, rows / 2u, n, stride);
     }
-    return pairs;
+    if (rows % 2u != 0) { /* the last one, twice */
+        const uint32_t last = rows - 1u;
+        const float biases[2] = {bias[last], bias[last]};
+        float sums[2];
+        dot_pairs(sums, w + (size_t)last * stride, biases, x, 1, n, 0);
+        out[last] = sums[0];
+    }
 }
 
 static void axpy(float *restrict y, float factor, const float *restrict x, uint32_t n) {
-    const uint32_t whole = n - n % LANES;
-    const float *const end = x + whole;
-    __asm__ volatile("vmov.f32 s16, %[factor]\n"
-                     "cmp %[x], %[end]\n"
-                     "beq 2f\n"
-                     "1:\n"
-                     "vldmia %[x]!, {s0-s7}\n"
-                     "vldmia %[y], {s8-s15}\n"
-                     "vmul.f32 s0, s0, s16\n"
-                     "vmul.f32 s1, s1, s16\n"
-                     "vmul.f32 s2, s2, s16\n"
-                     "vmul.f32 s3, s3, s16\n"
-                     "vmul.f32 s4, s4, s16\n"
-                     "vmul.f32 s5, s5, s16\n"
-                     "vmul.f32 s6, s6, s16\n"
-                     "vmul.f32 s7, s7, s16\n"
-                     "vadd.f32 s8, s8, s0\n"
-                     "vadd.f32 s9, s9, s1\n"
-                     "vadd.f32 s10, s10, s2\n"
-                     "vadd.f32 s11, s11, s3\n"
-                     "vadd.f32 s12, s12, s4\n"
-                     "vadd.f32 s13, s13, s5\n"
-                     "vadd.f32 s14, s14, s6\n"
-                     "vadd.f32 s15, s15, s7\n"
-                     "vstmia %[y]!, {s8-s15}\n"
-                     "cmp %[x], %[end]\n"
-                     "bne 1b\n"
-                     "2:\n"
-                     : [x] "+r"(x), [y] "+r"(y)
-                     : [end] "r"(end), [factor] "t"(factor)
-                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9",
-                       "s10", "s11", "s12", "s13", "s14", "s15", "s16");
-    for (uint32_t i = 0; i < n - whole; i++) {
+    const float *const end = x + n / LANES * LANES;
+    const uint32_t rest = n % LANES;
+    __asm__ volatile(
+        "vmov.f32 s16, %[factor]\n"
+        "cmp %[x], %[end]\n"
+        "beq 2f\n"
+        "1:\n"
+        "vldmia %[x]!, {s0-s7}\n"
+        "vldmia %[y], {s8-s15}\n"
+        TIMES(VALUES, FACTOR) PLUS(LANES0, VALUES)
+        "vstmia %[y]!, {s8-s15}\n"
+        "cmp %[x], %[end]\n"
+        "bne 1b\n"
+        "2:\n"
+        : [x] "+r"(x), [y] "+r"(y)
+        : [end] "r"(end), [factor] "t"(factor)
+        : CLOBBERED, "s16");
+    for (uint32_t i = 0; i < rest; i++) {
         y[i] += factor * x[i];
     }
 }
 
+/* The same from two sources: y is read and written once. */
+static void axpy_two(float *restrict y, const float factors[2], const float *restrict x,
+                     const float *restrict x1, uint32_t n) {
+    const float factor = factors[0], factor1 = factors[1];
+    const float *const end = x + n / LANES * LANES;
+    const uint32_t rest = n % LANES;
+    __asm__ volatile(
+        "vmov.f32 s16, %[factor]\n"
+        "vmov.f32 s24, %[factor1]\n"
+        "b 2f\n"
+        "1:\n"
+        "vldmia %[y], {s8-s15}\n"
+        "vldmia %[x]!, {s0-s7}\n"
+        TIMES(VALUES, FACTOR) PLUS(LANES0, VALUES)
+        "vldmia %[x1]!, {s0-s7}\n"
+        TIMES(VALUES, FACTOR1) PLUS(LANES0, VALUES)
+        "vstmia %[y]!, {s8-s15}\n"
+        "2:\n"
+        "cmp %[x], %[end]\n"
+        "bne 1b\n"
+        : [x] "+r"(x), [x1] "+r"(x1), [y] "+r"(y)
+        : [end] "r"(end), [factor] "t"(factor), [factor1] "t"(factor1)
+        : CLOBBERED, "s16", "s24");
+    for (uint32_t i = 0; i < rest; i++) {
+        y[i] = (y[i] + factor * x[i]) + factor1 * x1[i];
+    }
+}
+
+/* clang-format on */
+
 #else
+
+static uint32_t count_fours(const float *x, uint32_t n, uint32_t bits) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        count += tinc_magnitude_bits(x[i]) >= bits;
+    }
+    return count;
+}
 
 static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
     float lane[LANES] = {0}, rest = 0.0f;
@@ -236,21 +226,18 @@ static float dot(const float *restrict a, const float *restrict b, uint32_t n) {
     return add_lanes(lane) + rest;
 }
 
-static uint32_t count_fours(const float *x, uint32_t n, uint32_t bits) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        count += tinc_magnitude_bits(x[i]) >= bits;
-    }
-    return count;
-}
-
 static void axpy(float *restrict y, float factor, const float *restrict x, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         y[i] += factor * x[i];
     }
 }
 
-#endif
+static void axpy_two(float *restrict y, const float factors[2], const float *restrict x,
+                     const float *restrict x1, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = (y[i] + factors[0] * x[i]) + factors[1] * x1[i];
+    }
+}
 
 #if defined(__SSE2__) && !defined(TINYINC_PLAIN)
 
@@ -264,8 +251,8 @@ static void axpy(float *restrict y, float factor, const float *restrict x, uint3
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 #define LOAD(from) (*(const vector *)(const void *)(from))
 
-static uint32_t dot_together(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
-                             uint32_t stride) {
+static uint32_t dot_fours(float *out, const float *w, const float *bias, const float *x,
+                          uint32_t rows, uint32_t n, uint32_t stride) {
     const uint32_t whole = n - n % LANES;
     uint32_t row = 0;
     for (; row + 4 <= rows; row += 4, w += 4 * (size_t)stride) {
@@ -283,18 +270,23 @@ static uint32_t dot_together(float *out, const float *w, const float *x, uint32_
             for (uint32_t i = whole; i < n; i++) {
                 rest += w[r * (size_t)stride + i] * x[i];
             }
-            out[row + r] = add_lanes((const float *)lane[r]) + rest;
+            out[row + r] = add_lanes((const float *)lane[r]) + rest + bias[row + r];
         }
     }
-    return row;
+    return row; /* rows done */
 }
 
-#elif !defined(__ARM_FP) || !defined(__thumb2__) || defined(TINYINC_PLAIN)
+#endif
 
-static uint32_t dot_together(float *out, const float *w, const float *x, uint32_t rows, uint32_t n,
-                             uint32_t stride) {
-    (void)out, (void)w, (void)x, (void)rows, (void)n, (void)stride;
-    return 0; /* rows done: none, dot() takes them one by one */
+static void dot_rows(float *out, const float *w, const float *bias, const float *x, uint32_t rows,
+                     uint32_t n, uint32_t stride) {
+    uint32_t row = 0;
+#if defined(__SSE2__) && !defined(TINYINC_PLAIN)
+    row = dot_fours(out, w, bias, x, rows, n, stride);
+#endif
+    for (; row < rows; row++) {
+        out[row] = dot(w + (size_t)row * stride, x, n) + bias[row];
+    }
 }
 
 #endif

@@ -26,29 +26,39 @@ static void dense(tinc_work *work, uint32_t l, const float *in, float *out) {
     work->forward += layer->active * used;
 }
 
-/* Apply an activation in place. Floats of one sign order as their bits do, and integers take fewer
- * instructions. Returns whether a value was NaN or beyond 1e30. */
+/* The sign bit of what these return says whether a value was NaN or beyond 1e30. Floats of one sign
+ * order as their bits do, and integers take fewer instructions. */
+
+static inline uint32_t relu(float *value) {
+    const uint32_t bits = tinc_float_bits(*value);
+    *value = tinc_bits_float((int32_t)bits < 0 ? 0 : bits);
+    return tinc_float_bits(LARGEST_VALUE) - (bits & 0x7FFFFFFFu);
+}
+
+static inline uint32_t relu6(float *value) {
+    const uint32_t beyond = relu(value), six = tinc_float_bits(6.0f);
+    const uint32_t bits = tinc_float_bits(*value);
+    *value = tinc_bits_float(bits < six ? bits : six);
+    return beyond;
+}
+
+/* Apply an activation in place. Returns whether a value was NaN or beyond 1e30. */
 static int activate(float *values, uint32_t n, int activation) {
-    const uint32_t largest = tinc_float_bits(LARGEST_VALUE);
-    const uint32_t most = tinc_float_bits(activation == TINC_RELU6 ? 6.0f : LARGEST_VALUE);
+    const float *const end = values + n;
     uint32_t beyond = 0;
     if (activation == TINC_LINEAR) {
-        for (uint32_t i = 0; i < n; i++) {
-            beyond |= largest - tinc_magnitude_bits(values[i]); /* the sign bit says so */
+        return tinc_any_beyond(values, n, LARGEST_VALUE);
+    }
+    if (activation == TINC_RELU6) {
+        while (values < end) {
+            beyond |= relu6(values++);
         }
-    } else if (activation == TINC_RELU) {
-        for (uint32_t i = 0; i < n; i++) {
-            const uint32_t bits = tinc_float_bits(values[i]);
-            beyond |= largest - (bits & 0x7FFFFFFFu);
-            values[i] = tinc_bits_float((int32_t)bits < 0 ? 0 : bits);
-        }
-    } else {
-        for (uint32_t i = 0; i < n; i++) {
-            const uint32_t bits = tinc_float_bits(values[i]);
-            const uint32_t above = (int32_t)bits < 0 ? 0 : bits;
-            beyond |= largest - (bits & 0x7FFFFFFFu);
-            values[i] = tinc_bits_float(above < most ? above : most);
-        }
+    }
+    for (; end - values >= 4; values += 4) {
+        beyond |= relu(values) | relu(values + 1) | relu(values + 2) | relu(values + 3);
+    }
+    while (values < end) {
+        beyond |= relu(values++);
     }
     return beyond >> 31 != 0;
 }
@@ -65,8 +75,10 @@ void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_r
         tinc_f32_depthwise(work, l, in, out, rows);
     } else if (layer->kind == TINC_MAX_POOL) {
         tinc_f32_max_pool(work, l, in, out, rows);
+        return; /* nothing is larger than what came in */
     } else if (layer->kind == TINC_AVERAGE_POOL) {
         tinc_f32_average_pool(work, l, in, out, rows);
+        return;
     } else {
         tinc_f32_add(work, l, in, out, rows);
     }
@@ -75,19 +87,33 @@ void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_r
     }
 }
 
-/* Above 0, and below 6 where that cuts: as bits, from 1 to those of the bound less 1. */
+/* Bit i: is value i above 0? No value is negative, so that differences of bits have the sign of
+ * those of the values. */
+static inline uint32_t above(const float *value, unsigned i) {
+    return (0u - tinc_float_bits(value[i])) >> 31 << i;
+}
+
 void tinc_f32_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask) {
     const tinc_layer *layer = &work->net->layers[l];
-    const float bound = layer->activation == TINC_RELU6 ? 6.0f : 2.0f * LARGEST_VALUE;
-    const uint32_t span = tinc_float_bits(bound) - 1u, n = tinc_layer_outputs(layer);
+    const uint32_t n = tinc_layer_outputs(layer);
     const float *value = values;
-    for (uint32_t i = 0; i < n; i += 8) {
-        const uint32_t many = n - i < 8u ? n - i : 8u;
-        uint32_t bits = 0;
-        for (uint32_t bit = 0; bit < many; bit++) {
-            bits |= (uint32_t)(tinc_float_bits(value[i + bit]) - 1u < span) << bit;
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8, value += 8) {
+        mask[i / 8u] =
+            (uint8_t)(above(value, 0) | above(value, 1) | above(value, 2) | above(value, 3) |
+                      above(value, 4) | above(value, 5) | above(value, 6) | above(value, 7));
+    }
+    if (i < n) {
+        mask[i / 8u] = 0;
+    }
+    for (uint32_t bit = 0; i + bit < n; bit++) {
+        mask[i / 8u] |= (uint8_t)above(value, bit);
+    }
+    value = values;
+    for (i = 0; layer->activation == TINC_RELU6 && i < n; i++) {
+        if (tinc_float_bits(value[i]) == tinc_float_bits(6.0f)) {
+            mask[i / 8u] &= (uint8_t)~(1u << i % 8u);
         }
-        *mask++ = (uint8_t)bits;
     }
 }
 
@@ -149,12 +175,15 @@ int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t
 
 /* ---- backward ---- */
 
-/* A hidden gradient far beyond any sane one, or NaN, is cut, so that no update can be infinite. */
+/* A hidden gradient far beyond any sane one, or NaN, is cut, so that no update can be infinite.
+ * That of the output is what the loss gave, and layers without weights pass on what they get. */
 void tinc_f32_settle(tinc_work *work, uint32_t l) {
+    const tinc_layer *layer = &work->net->layers[l];
+    const uint32_t n = tinc_layer_outputs(layer);
     float *delta = tinc_place(work, l, TINC_DELTA);
-    const uint32_t n = tinc_layer_outputs(&work->net->layers[l]);
-    if (l + 1 == work->net->layer_count || tinc_largest(delta, n) < LARGEST_DELTA) {
-        return; /* that of the output is what the loss gave */
+    if (l + 1 == work->net->layer_count || !tinc_has_weights(layer) ||
+        !tinc_any_beyond(delta, n, LARGEST_DELTA)) {
+        return;
     }
     for (uint32_t i = 0; i < n; i++) {
         delta[i] = tinc_clip(delta[i], -LARGEST_DELTA, LARGEST_DELTA);
@@ -235,14 +264,12 @@ static void dense_update(tinc_work *work, uint32_t l, const uint16_t *rows, uint
     } else {
         used = inputs;
     }
-    for (uint32_t r = 0; r < listed; r++) {
-        const float step = -state->learning_rate * delta[rows[r]];
+    if (!few) {
+        tinc_axpy_units(w, stride, -state->learning_rate, delta, rows, listed, 0, input, inputs);
+    }
+    for (uint32_t r = 0; few && r < listed; r++) {
         float *weights = w + (size_t)rows[r] * stride;
-        if (few) {
-            tinc_axpy_listed(weights, step, input, list, used);
-        } else {
-            tinc_axpy(weights, step, input, inputs);
-        }
+        tinc_axpy_listed(weights, -state->learning_rate * delta[rows[r]], input, list, used);
     }
     work->backward += listed * used;
 }

@@ -68,6 +68,7 @@ void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out,
 void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->input_shape[1], channels = layer->input_shape[2];
+    const uint32_t row = width * channels, kernel = layer->kernel[1];
     const float *delta = tinc_place(work, l, TINC_DELTA);
     const uint8_t *winners = tinc_place(work, l, TINC_WINNERS);
     float *below = tinc_place(work, l - 1, TINC_DELTA);
@@ -75,15 +76,15 @@ void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l) {
         const uint32_t top = y * layer->stride[0] - layer->padding[0]; /* may wrap around */
         for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
             const uint32_t left = x * layer->stride[1] - layer->padding[1];
+            const uint32_t first = (top * width + left) * channels;
             for (uint32_t c = 0; c < channels; c++, delta++, winners++) {
-                if (tinc_magnitude_bits(*delta) == 0) {
-                    continue;
+                uint32_t at = first + c, column = *winners;
+                for (; column >= kernel; column -= kernel) {
+                    at += row;
                 }
-                uint32_t row = top, column = *winners;
-                for (; column >= layer->kernel[1]; column -= layer->kernel[1]) {
-                    row++;
+                if (tinc_magnitude_bits(*delta) != 0) {
+                    below[at + column * channels] += *delta;
                 }
-                below[(row * width + left + column) * channels + c] += *delta;
             }
         }
     }

@@ -147,6 +147,9 @@ static inline uint32_t tinc_trained_channels(const tinc_layer *layer, uint32_t c
     return channels * layer->update_eighths / 8u;
 }
 
+/* Q8: how often the step of a layer's output may be doubled. */
+#define TINC_MOST_WIDENED 30u
+
 static inline tinc_layer_state *tinc_layer_states(const tinc_net *net) {
     return (tinc_layer_state *)(void *)(net->section[TINC_STATE] + net->state->layers_offset);
 }
@@ -275,11 +278,12 @@ static inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint
     return (tinc_span){tap, at, left < room ? left : room};
 }
 
-/* Copy the inputs that output (y, x) sees into patch[kernel height][kernel width][channels], zeros
- * where the kernel hangs over the edge; a value has `size` bytes (1 or 4). `input` starts with row
- * input_from. */
-void tinc_gather(const tinc_layer *layer, const void *input, uint32_t input_from, uint32_t y,
-                 uint32_t x, uint32_t size, void *patch);
+/* Copy the inputs that output x of a row of outputs sees into patch[rows][kernel width][channels],
+ * zeros where the kernel hangs over the edge; a value has `size` bytes (1 or 4). The row sees
+ * `rows` rows of the input, which start at `top`: kernel rows above and below the image are left
+ * out. */
+void tinc_gather(const tinc_layer *layer, const void *top, uint32_t rows, uint32_t x, uint32_t size,
+                 void *patch);
 
 /* ---- the layers in float32 (f32_*.c) and in q8 (q8_*.c): the same calls ---- */
 
@@ -337,8 +341,8 @@ void *tinc_backward_room(const tinc_work *work, uint32_t l);
 
 /* ---- topk.c ---- */
 
-/* As tinc_topk(), for a gradient in either format, int32 or float, and faster; the list has room for
- * all elements that are not 0. */
+/* As tinc_topk(), for a gradient in either format, int32 or float, and faster; the list has room
+ * for all elements that are not 0. */
 size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int integers);
 
 /* ---- f32_dense.c: kernels on one dense layer, float32; w has a row of `stride` per unit ---- */
