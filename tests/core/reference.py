@@ -11,7 +11,7 @@ import numpy as np
 import images
 from images import RULES, TRAIN_BIAS, TRAIN_WEIGHTS
 
-LARGEST_DELTA = 1000.0  # a hidden gradient beyond is cut, so that no update can be infinite
+LARGEST_DELTA = 100.0  # a hidden gradient beyond is cut, so that no update can be infinite
 
 
 def generator_next(state):

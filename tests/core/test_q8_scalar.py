@@ -728,6 +728,15 @@ def test_a_new_class_starts_level(core):
     assert image.class_states[3:5].tolist() == [(0, 3), (0, 3)]
 
 
+def test_classes_before_hidden_units(core):
+    """A class that has nothing to take yet gets a scale that suits what comes later."""
+    net = network(core, (4, 8, 3), (0, 0))
+    assert core.tinc_grow(net.net, 1, 2) == 0
+    assert core.tinc_grow(net.net, 0, 8) == 0
+    assert (net.image.scales(1) == 2.0**-5).all()  # He's bound, sqrt 6, is 78.4 steps
+    assert net.image.int8_weights(1).any()
+
+
 @pytest.mark.parametrize("weight_type", [INT8, INT16])
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @given(seed=st.integers(0, 9999), data=st.data())

@@ -144,7 +144,7 @@ def test_files():
         (good[:-8], ("bytes",)),
         (good + b"more", ("bytes",)),
         (b"PNG!" + good[4:], ("not a TinyInc image",)),
-        (good[:4] + b"\2" + good[5:], ("version 2", "version 1")),
+        (good[:4] + b"\2" + good[5:], ("version 2", "expected 1")),
         (good[:90] + b"\1" + good[91:], ("byte", "range")),
         (good[:900] + bytes([good[900] ^ 4]) + good[901:], ("CRC",)),
         (good[:-1] + bytes([good[-1] ^ 128]), ("CRC",)),

@@ -450,7 +450,7 @@ def test_field_relations():
         (faults.VERSION, 0, at(head, "version_major"), "H", 2),
         (faults.COMPILED, 0, at(head, "format"), "B", 1),
         (faults.FORMAT, 0, at(head, "format"), "B", 2),
-        (faults.FORMAT, 0, at(head, "head"), "B", 1),
+        (faults.HEADER, 0, at(head, "head"), "B", 1),
         (faults.HEADER, 0, at(head, "structure_bytes"), "I", 456),
         (faults.HEADER, 0, at(head, "file_bytes"), "I", 441),
         (faults.HEADER, 0, at(head, "file_bytes"), "I", 8),

@@ -7,8 +7,13 @@
 #define LN2_LOW 1.42860677e-6f
 
 float tinc_exp(float x) {
-    if (x > 88.0f) {
-        return x <= 88.7228f ? tinc_exp(x - 1.0f) * 2.71828183f : 3.40282347e38f;
+    float factor = 1.0f;
+    if (x > 88.0f) { /* 2^128 has no float */
+        if (x > 88.7228f) {
+            return 3.40282347e38f;
+        }
+        x -= 1.0f;
+        factor = 2.71828183f;
     }
     if (!(x >= -87.0f)) {
         return 0.0f;
@@ -23,7 +28,7 @@ float tinc_exp(float x) {
     series = series * r + 1.0f / 6.0f;
     series = series * r + 0.5f;
     series = series * r * r + r;
-    return (series + 1.0f) * tinc_bits_float((uint32_t)(n + 127) << 23);
+    return (series + 1.0f) * tinc_bits_float((uint32_t)(n + 127) << 23) * factor;
 }
 
 float tinc_log(float x) {
@@ -52,14 +57,25 @@ float tinc_rsqrt(float x) {
 #endif
 
 uint32_t tinc_bit_length(uint32_t x) {
+    const uint32_t lengths = 0x33332210u; /* of 0 to 7, four bits each */
     uint32_t bits = 0;
-    for (uint32_t half = 16; half > 0; half >>= 1) {
-        if (x >> half != 0) {
-            x >>= half;
-            bits += half;
-        }
+    if (x >> 16 != 0) {
+        x >>= 16;
+        bits = 16;
     }
-    return bits + x;
+    if (x >> 8 != 0) {
+        x >>= 8;
+        bits += 8;
+    }
+    if (x >> 5 != 0) {
+        x >>= 5;
+        bits += 5;
+    }
+    if (x >> 3 != 0) {
+        x >>= 3;
+        bits += 3;
+    }
+    return bits + (lengths >> 4u * x & 7u);
 }
 
 uint32_t tinc_multiply_high(uint32_t a, uint32_t b) {

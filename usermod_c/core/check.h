@@ -3,17 +3,31 @@
 #ifndef TINYINC_CHECK_H
 #define TINYINC_CHECK_H
 
-#include "internal.h"
+#include "fixed.h"
 
 #define MOST_BYTES 0x7FFFFFF8u
 
 /* Byte offset of a field, for faults that name one. */
 #define AT(type, field) ((uint32_t)offsetof(type, field))
 
-/* Q8: steps of the input and of outputs, and how often the latter may be doubled. */
+#define COUNT(array) ((uint32_t)(sizeof(array) / sizeof(array)[0]))
+
+/* Q8: steps of the input and of outputs. */
 #define LEAST_STEP 0x1p-24f
 #define MOST_STEP 0x1p24f
-#define MOST_WIDENED 30u
+
+/* The word of a record at a byte. */
+static inline const tinc_word *tinc_word_at(const void *record, uint32_t field) {
+    return (const tinc_word *)(const void *)((const uint8_t *)record + field);
+}
+
+/* Fields of one byte and what they may hold, both included. */
+typedef struct {
+    uint8_t field, least, most;
+} tinc_byte_range;
+
+/* The first of n fields of a record that is out of its range, or TINC_NONE. */
+uint32_t tinc_wrong_byte(const void *record, const tinc_byte_range *ranges, uint32_t n);
 
 /* Is a float, read where it lies, in [low, high]? NaN is in no range. */
 int tinc_within(const float *x, float low, float high);

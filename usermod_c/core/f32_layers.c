@@ -4,7 +4,7 @@
 #if TINYINC_F32
 
 #define LARGEST_VALUE 1e30f
-#define LARGEST_DELTA 1000.0f
+#define LARGEST_DELTA 100.0f
 
 /* ---- forward ---- */
 

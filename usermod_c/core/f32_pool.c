@@ -156,7 +156,6 @@ void tinc_f32_add_propagate(tinc_work *work, uint32_t l) {
     tinc_axpy(tinc_place(work, l - 1, TINC_DELTA), 1.0f, delta, n);
     if (source != NULL) {
         tinc_axpy(source, 1.0f, delta, n);
-        tinc_tensor_of(work, layer->source, TINC_DELTA)->live = 1; /* more may be added to it */
     }
 }
 

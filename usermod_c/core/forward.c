@@ -19,15 +19,14 @@ static int check_input(tinc_net *net, const void *x) {
     return TINC_OK;
 }
 
-/* The rows of its input that a layer needs for some rows of its output. */
-static tinc_rows rows_below(const tinc_layer *layer, tinc_rows rows) {
+/* A layer's rows decide on those before them: what it needs of the layer before. */
+static void ask_below(const tinc_layer *layer, tinc_rows *rows) {
+    tinc_rows *below = rows - 1;
     const uint32_t top = layer->padding[0], height = layer->input_shape[0];
-    const uint32_t from = rows.from * layer->stride[0];
-    const uint32_t to = (rows.to - 1u) * layer->stride[0] + layer->kernel[0];
-    rows.from = from > top ? from - top : 0;
-    rows.to = to > top ? to - top : 0;
-    rows.to = rows.to < height ? rows.to : height;
-    return rows;
+    const uint32_t from = rows->from * layer->stride[0];
+    const uint32_t to = (rows->to - 1u) * layer->stride[0] + layer->kernel[0];
+    below->from = rows->input_from = from > top ? from - top : 0;
+    below->to = to <= top ? 0 : to - top < height ? to - top : height;
 }
 
 /* Bytes of a row of a layer's output. */
@@ -35,23 +34,27 @@ static uint32_t row_bytes(const tinc_net *net, const tinc_layer *layer) {
     return layer->output_shape[1] * layer->output_shape[2] * (tinc_is_q8(net) ? 1u : 4u);
 }
 
+/* Run a layer; its output starts `behind` the start of its place. */
+static const void *run_layer(tinc_work *work, uint32_t l, uint32_t behind, const tinc_rows *rows) {
+    uint8_t *out = (uint8_t *)tinc_place(work, l, TINC_VALUES) + behind;
+    TINC_CALL(work->net, run(work, l, tinc_input(work, l), out, *rows));
+    return out;
+}
+
 /* One strip of the stage's output: what it needs of each layer, from the last down, then up. */
 static void run_strip(tinc_work *work, uint32_t from, uint32_t to) {
     const tinc_net *net = work->net;
     const uint32_t stage = net->header->stage_layers;
     tinc_rows rows[TINC_MAX_LAYERS];
-    rows[stage - 1u] = (tinc_rows){from, to, 0};
+    rows[stage - 1u].from = from;
+    rows[stage - 1u].to = to;
     for (uint32_t l = stage - 1u; l > 0; l--) {
-        rows[l - 1u] = rows_below(&net->layers[l], rows[l]);
-        rows[l].input_from = rows[l - 1u].from;
+        ask_below(&net->layers[l], &rows[l]);
     }
     rows[0].input_from = 0;
     for (uint32_t l = 0; l < stage; l++) {
-        uint8_t *out = tinc_place(work, l, TINC_VALUES);
-        if (l + 1 == stage) {
-            out += from * row_bytes(net, &net->layers[l]);
-        }
-        TINC_CALL(net, run(work, l, tinc_input(work, l), out, rows[l]));
+        const int last = l + 1 == stage;
+        run_layer(work, l, last ? from * row_bytes(net, &net->layers[l]) : 0, &rows[l]);
     }
 }
 
@@ -75,8 +78,7 @@ void *tinc_forward(tinc_work *work) {
     for (uint32_t l = stage; l < net->layer_count; l++) {
         const tinc_layer *layer = &net->layers[l];
         const tinc_rows all = {0, layer->kind == TINC_DENSE ? 1u : layer->output_shape[0], 0};
-        void *out = tinc_place(work, l, TINC_VALUES);
-        TINC_CALL(net, run(work, l, tinc_input(work, l), out, all));
+        const void *out = run_layer(work, l, 0, &all);
         uint8_t *mask = tinc_place(work, l, TINC_MASK);
         if (mask != NULL) {
             TINC_CALL(net, mask(work, l, out, mask));

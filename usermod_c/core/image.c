@@ -35,6 +35,16 @@ int tinc_fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
     return offset % 8u == 0 && offset <= section_bytes && bytes <= section_bytes - offset;
 }
 
+uint32_t tinc_wrong_byte(const void *record, const tinc_byte_range *ranges, uint32_t n) {
+    for (; n > 0; n--, ranges++) {
+        const uint32_t value = ((const uint8_t *)record)[ranges->field];
+        if (value < ranges->least || value > ranges->most) {
+            return ranges->field;
+        }
+    }
+    return TINC_NONE;
+}
+
 int tinc_all_zero(const void *data, size_t bytes) {
     const uint32_t *word = data;
     uint32_t any = 0;
@@ -48,20 +58,36 @@ static int fail_header(tinc_net *net, uint32_t field, uint32_t found) {
     return tinc_fail(net, TINC_E_HEADER, field, found, 0);
 }
 
-/* Magic, version and sizes: what says how much there is to read. */
-static int check_extent(tinc_net *net, size_t bytes) {
+#define MAGIC 0x434E4954u /* "TINC" */
+
+const tinc_byte_range tinc_header_bytes[] = {
+    {AT(tinc_header, section_count), TINC_SECTIONS - 1, TINC_MAX_SECTIONS},
+    {AT(tinc_header, layer_count), 1, TINC_MAX_LAYERS},
+    {AT(tinc_header, head), TINC_SOFTMAX, TINC_SOFTMAX},
+    {AT(tinc_header, normalisation), 0, 0},
+    {AT(tinc_header, optimiser), 0, 0},
+    {AT(tinc_header, input_rank), 1, 4},
+    {AT(tinc_header, reserved8), 0, 0},
+};
+
+/* Magic, version, modes and sizes: what says how much there is to read, and how. */
+static int check_front(tinc_net *net, size_t bytes) {
     const tinc_header *h = net->header;
-    if (h->magic[0] != 'T' || h->magic[1] != 'I' || h->magic[2] != 'N' || h->magic[3] != 'C') {
+    if (*(const tinc_word *)(const void *)h->magic != MAGIC) {
         return tinc_fail(net, TINC_E_MAGIC, 0, 0, 0);
     }
     if (h->version_major != TINC_VERSION_MAJOR) {
         return tinc_fail(net, TINC_E_VERSION, 0, h->version_major, TINC_VERSION_MAJOR);
     }
-    if (h->section_count < TINC_SECTIONS - 1 || h->section_count > TINC_MAX_SECTIONS) {
-        return fail_header(net, AT(tinc_header, section_count), h->section_count);
+    if (h->format > TINC_Q8 || (!TINYINC_F32 && h->format == TINC_F32)) {
+        return tinc_fail(net, TINC_E_FORMAT, 0, h->format, 0);
     }
-    if (h->layer_count < 1 || h->layer_count > TINC_MAX_LAYERS) {
-        return fail_header(net, AT(tinc_header, layer_count), h->layer_count);
+    if (h->input_type != h->format) {
+        return fail_header(net, AT(tinc_header, input_type), h->input_type);
+    }
+    const uint32_t wrong = tinc_wrong_byte(h, tinc_header_bytes, COUNT(tinc_header_bytes));
+    if (wrong != TINC_NONE) {
+        return fail_header(net, wrong, ((const uint8_t *)h)[wrong]);
     }
     const uint32_t needed = (uint32_t)sizeof(tinc_header) +
                             h->section_count * (uint32_t)sizeof(tinc_section) +
@@ -78,41 +104,18 @@ static int check_extent(tinc_net *net, size_t bytes) {
     return TINC_OK;
 }
 
-static int check_modes(tinc_net *net) {
-    const tinc_header *h = net->header;
-    const uint32_t least = TINYINC_F32 ? TINC_F32 : TINC_Q8;
-    if (h->format < least || h->format > TINC_Q8) {
-        return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, format), h->format, TINC_Q8);
-    }
-    if (h->head != TINC_SOFTMAX) {
-        return tinc_fail(net, TINC_E_FORMAT, AT(tinc_header, head), h->head, TINC_SOFTMAX);
-    }
-    if (h->input_type != h->format) {
-        return fail_header(net, AT(tinc_header, input_type), h->input_type);
-    }
-    if (h->normalisation != 0) {
-        return fail_header(net, AT(tinc_header, normalisation), h->normalisation);
-    }
-    if (h->optimiser != 0) {
-        return fail_header(net, AT(tinc_header, optimiser), h->optimiser);
-    }
-    return TINC_OK;
-}
-
 static int check_shape(tinc_net *net) {
     const tinc_header *h = net->header;
-    if (h->input_rank < 1 || h->input_rank > 4) {
-        return fail_header(net, AT(tinc_header, input_rank), h->input_rank);
-    }
-    net->inputs = 1;
+    uint32_t inputs = 1;
     for (uint32_t axis = 0; axis < 4; axis++) {
         const uint32_t size = h->input_shape[axis];
         const uint32_t most = axis < h->input_rank ? TINC_MAX_UNITS : 1;
-        if (size < 1 || size > most || size * net->inputs > TINC_MAX_UNITS) {
+        if (size < 1 || size > most || size * inputs > TINC_MAX_UNITS) {
             return fail_header(net, AT(tinc_header, input_shape) + 4u * axis, size);
         }
-        net->inputs *= size;
+        inputs *= size;
     }
+    net->inputs = inputs;
     return TINC_OK;
 }
 
@@ -120,80 +123,83 @@ static uint32_t exponent_of(float x) {
     return tinc_magnitude_bits(x) >> 23;
 }
 
+#define NOT_FINITE 255u /* as an exponent */
+
 /* Q8 normalises in integers: the scale has all its bits, and the offset, in steps of the input, is
  * below 2^14. Exponents add up, so that the bound is at most that: 2^12 where both mantissas are
  * 1. */
-static int is_integer_input(const tinc_header *h) {
-    return exponent_of(h->input_scale) > 0 &&
-           exponent_of(h->input_offset) + exponent_of(h->input_scale) <=
-               exponent_of(h->input_step) + 127u + 12u;
+static int is_scale(const tinc_net *net) {
+    const tinc_header *h = net->header;
+    const uint32_t scale = exponent_of(h->input_scale);
+    if (!tinc_is_q8(net)) {
+        return scale != NOT_FINITE && tinc_magnitude_bits(h->input_scale) != 0;
+    }
+    return scale != NOT_FINITE && scale > 0 &&
+           exponent_of(h->input_offset) + scale <= exponent_of(h->input_step) + 127u + 12u;
 }
 
-static int check_normalisation(tinc_net *net) {
+/* The field of the normalisation that is wrong, or TINC_NONE. */
+static uint32_t wrong_normalisation(const tinc_net *net) {
     const tinc_header *h = net->header;
-    if (!tinc_is_finite(h->input_offset)) {
-        return fail_header(net, AT(tinc_header, input_offset), 0);
-    }
-    if (!tinc_is_finite(h->input_scale) || tinc_magnitude_bits(h->input_scale) == 0) {
-        return fail_header(net, AT(tinc_header, input_scale), 0);
-    }
-    if (!tinc_within(&h->input_low, -1e6f, 1e6f) || !tinc_within(&h->input_high, -1e6f, 1e6f) ||
-        order(tinc_float_bits(h->input_low)) >= order(tinc_float_bits(h->input_high))) {
-        return fail_header(net, AT(tinc_header, input_low), 0);
+    if (exponent_of(h->input_offset) == NOT_FINITE) {
+        return AT(tinc_header, input_offset);
     }
     if (tinc_is_q8(net) ? !tinc_is_power(&h->input_step, LEAST_STEP, MOST_STEP)
                         : tinc_float_bits(h->input_step) != 0) {
-        return fail_header(net, AT(tinc_header, input_step), 0);
+        return AT(tinc_header, input_step);
     }
-    if (tinc_is_q8(net) && !is_integer_input(h)) {
-        return fail_header(net, AT(tinc_header, input_scale), 0);
+    if (!is_scale(net)) {
+        return AT(tinc_header, input_scale);
+    }
+    if (!tinc_within(&h->input_low, -1e6f, 1e6f) || !tinc_within(&h->input_high, -1e6f, 1e6f) ||
+        tinc_within(&h->input_low, h->input_high, 1e6f)) {
+        return AT(tinc_header, input_low);
     }
     if (h->input_zero_point != 0) {
-        return fail_header(net, AT(tinc_header, input_zero_point), (uint32_t)h->input_zero_point);
+        return AT(tinc_header, input_zero_point);
     }
-    if (h->reserved8 != 0 || !tinc_all_zero(h->reserved, sizeof h->reserved)) {
-        return fail_header(net, AT(tinc_header, reserved8), h->reserved8);
-    }
-    return TINC_OK;
+    return tinc_all_zero(h->reserved, sizeof h->reserved) ? TINC_NONE : AT(tinc_header, reserved);
 }
 
 static int check_header(tinc_net *net, size_t bytes) {
-    int error = check_extent(net, bytes);
-    error = error ? error : check_modes(net);
+    int error = check_front(net, bytes);
     error = error ? error : check_shape(net);
-    return error ? error : check_normalisation(net);
+    if (error) {
+        return error;
+    }
+    const uint32_t wrong = wrong_normalisation(net);
+    return wrong == TINC_NONE ? TINC_OK : fail_header(net, wrong, 0);
 }
 
 static int check_sections(tinc_net *net) {
     const tinc_header *h = net->header;
     const tinc_section *table = (const tinc_section *)(const void *)(h + 1);
     uint32_t end = h->structure_bytes;
-    for (uint32_t kind = 0; kind < TINC_SECTIONS; kind++) {
-        net->section_index[kind] = TINC_NONE;
-    }
+    uint32_t known = 1u << TINC_STRUCTURE; /* a bit per kind */
     for (uint32_t i = 0; i < h->section_count; i++) {
         const tinc_section *s = &table[i];
         if (s->flags & ~(uint32_t)(TINC_SECTION_REQUIRED | TINC_SECTION_READ_ONLY) ||
             !tinc_all_zero(s->reserved, sizeof s->reserved) || s->offset < end ||
             !tinc_fits(s->offset, s->bytes, h->file_bytes) || s->bytes % 8u != 0) {
-            return tinc_fail(net, TINC_E_SECTION, i, s->offset, h->file_bytes);
+            return tinc_fail(net, TINC_E_SECTION, i, s->offset, 0);
         }
         end = s->offset + s->bytes;
         if (s->kind >= TINC_SECTIONS) {
             if (s->flags & TINC_SECTION_REQUIRED) {
-                return tinc_fail(net, TINC_E_SECTION_UNKNOWN, i, s->kind, TINC_SECTIONS - 1);
+                return tinc_fail(net, TINC_E_SECTION_UNKNOWN, i, s->kind, 0);
             }
             continue;
         }
-        if (s->kind == TINC_STRUCTURE || net->section_index[s->kind] != TINC_NONE) {
-            return tinc_fail(net, TINC_E_SECTION, i, s->kind, TINC_SECTIONS - 1);
+        if (known >> s->kind & 1u) {
+            return tinc_fail(net, TINC_E_SECTION, i, s->kind, 0);
         }
+        known |= 1u << s->kind;
         net->section_index[s->kind] = i;
         net->bytes[s->kind] = s->bytes;
     }
     for (uint32_t kind = TINC_TRAINED; kind < TINC_SECTIONS; kind++) {
-        if (net->section_index[kind] == TINC_NONE) {
-            return tinc_fail(net, TINC_E_SECTION, kind, 0, 1);
+        if (!(known >> kind & 1u)) {
+            return tinc_fail(net, TINC_E_SECTION, kind, 0, 0);
         }
     }
     return TINC_OK;
@@ -210,7 +216,7 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
     net->header = structure;
     net->memory = NULL;
     net->state = NULL;
-    net->fault = (tinc_fault){TINC_OK, 0, 0, 0};
+    net->fault.code = TINC_OK;
     int error = check_header(net, bytes);
     if (error == TINC_OK) {
         net->layer_count = net->header->layer_count;
@@ -226,54 +232,74 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
     return error == TINC_OK ? tinc_check_stage(net) : error;
 }
 
+/* A table behind a section's header: the field with its offset, and its bytes. */
+typedef struct {
+    uint32_t field, bytes;
+} part;
+
+#define PARTS 3
+
+/* The field of the first that does not lie behind the header and inside the section, or TINC_NONE.
+ */
+static uint32_t wrong_part(const void *header, uint32_t header_bytes, uint32_t section_bytes,
+                           const part parts[PARTS]) {
+    for (uint32_t i = 0; i < PARTS; i++) {
+        const uint32_t offset = *tinc_word_at(header, parts[i].field);
+        if (offset < header_bytes || !tinc_fits(offset, parts[i].bytes, section_bytes)) {
+            return parts[i].field;
+        }
+    }
+    return TINC_NONE;
+}
+
+static int fail_memory(tinc_net *net, uint32_t field, uint32_t found) {
+    return tinc_fail(net, TINC_E_MEMORY, field, found, 0);
+}
+
 static int check_memory(tinc_net *net) {
     const uint32_t bytes = net->bytes[TINC_MEMORY];
-    const tinc_memory *m = (const tinc_memory *)(const void *)net->section[TINC_MEMORY];
+    tinc_memory *m = (tinc_memory *)(void *)net->section[TINC_MEMORY];
     if (bytes == 0) {
         return TINC_OK;
     }
     if (bytes < sizeof *m) {
-        return tinc_fail(net, TINC_E_MEMORY, 0, bytes, (uint32_t)sizeof *m);
+        return fail_memory(net, 0, bytes);
     }
     if (m->capacity > TINC_MAX_UNITS || m->count > m->capacity) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, count), m->count, m->capacity);
+        return fail_memory(net, AT(tinc_memory, count), m->count);
     }
     if (m->features != net->inputs) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, features), m->features, net->inputs);
+        return fail_memory(net, AT(tinc_memory, features), m->features);
     }
     if (m->stride < m->features || m->stride > 2u * TINC_MAX_UNITS) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, stride), m->stride, m->features);
+        return fail_memory(net, AT(tinc_memory, stride), m->stride);
     }
-    if (m->element_type != 0 || m->soft_labels != 0 || m->reserved16 != 0) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, element_type), m->element_type, 0);
+    if (*tinc_word_at(m, AT(tinc_memory, element_type)) != 0) { /* nor soft labels */
+        return fail_memory(net, AT(tinc_memory, element_type), m->element_type);
     }
     const uint32_t step = tinc_float_bits(net->header->input_step);
     const int q8 = tinc_is_q8(net); /* q = x + 128, in steps of the input */
     if (q8 ? tinc_float_bits(m->step) != step : !tinc_within(&m->step, 1e-9f, 1e6f)) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, step), 0, 0);
+        return fail_memory(net, AT(tinc_memory, step), 0);
     }
     if (q8 ? tinc_float_bits(m->offset) != (1u << 31 | (step + (7u << 23)))
            : !tinc_within(&m->offset, -1e6f, 1e6f)) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, offset), 0, 0);
+        return fail_memory(net, AT(tinc_memory, offset), 0);
     }
-    if (m->classes_offset < sizeof *m || !tinc_fits(m->classes_offset, 2u * m->capacity, bytes)) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, classes_offset), m->classes_offset,
-                         bytes);
+    const part parts[PARTS] = {
+        {AT(tinc_memory, classes_offset), 2u * m->capacity},
+        {AT(tinc_memory, weights_offset), 2u * m->capacity},
+        {AT(tinc_memory, samples_offset), tinc_product(m->stride, m->capacity)},
+    };
+    uint32_t wrong = wrong_part(m, sizeof *m, bytes, parts);
+    const uint32_t rest = AT(tinc_memory, soft_offset);
+    if (wrong == TINC_NONE && !tinc_all_zero(&m->soft_offset, sizeof *m - rest)) {
+        wrong = rest;
     }
-    if (m->weights_offset < sizeof *m || !tinc_fits(m->weights_offset, 2u * m->capacity, bytes)) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, weights_offset), m->weights_offset,
-                         bytes);
+    if (wrong != TINC_NONE) {
+        return fail_memory(net, wrong, *tinc_word_at(m, wrong));
     }
-    if (m->samples_offset < sizeof *m ||
-        !tinc_fits(m->samples_offset, tinc_product(m->stride, m->capacity), bytes)) {
-        return tinc_fail(net, TINC_E_MEMORY, AT(tinc_memory, samples_offset), m->samples_offset,
-                         bytes);
-    }
-    const uint32_t tail = AT(tinc_memory, soft_offset);
-    if (!tinc_all_zero(&m->soft_offset, sizeof *m - tail)) {
-        return tinc_fail(net, TINC_E_MEMORY, tail, m->soft_offset, 0);
-    }
-    net->memory = (tinc_memory *)(void *)net->section[TINC_MEMORY];
+    net->memory = m;
     return TINC_OK;
 }
 
@@ -281,33 +307,29 @@ static int fail_state(tinc_net *net, uint32_t field, uint32_t found) {
     return tinc_fail(net, TINC_E_STATE, field, found, 0);
 }
 
+/* Settings that lie in a row, from one to another. */
 typedef struct {
-    uint32_t field;
+    uint16_t first, last;
     float low, high;
 } tinc_range;
 
 const tinc_range tinc_settings[] = {
-    {AT(tinc_state, learning_rate), 1e-9f, 10.0f},
-    {AT(tinc_state, static_ratio), 0.0f, 1.0f},
-    {AT(tinc_state, s_min), 0.0f, 1.0f},
-    {AT(tinc_state, s_max), 0.0f, 1.0f},
-    {AT(tinc_state, zeta), 0.0f, 1.0f},
-    {AT(tinc_state, d_min), 0.0f, 1.0f},
-    {AT(tinc_state, d_max), 0.0f, 1.0f},
-    {AT(tinc_state, beta), 0.0f, 10.0f},
-    {AT(tinc_state, d_threshold), 0.0f, 10.0f},
-    {AT(tinc_state, error_threshold), 1e-6f, 1e6f},
-    {AT(tinc_state, hidden_ratio), 0.0f, 1.0f},
-    {AT(tinc_state, input_threshold), 0.0f, 1.0f},
-    {AT(tinc_state, vote), 0.0f, 100.0f},
+    {AT(tinc_state, learning_rate), AT(tinc_state, learning_rate), 1e-9f, 10.0f},
+    {AT(tinc_state, static_ratio), AT(tinc_state, d_max), 0.0f, 1.0f},
+    {AT(tinc_state, beta), AT(tinc_state, d_threshold), 0.0f, 10.0f},
+    {AT(tinc_state, error_threshold), AT(tinc_state, error_threshold), 1e-6f, 1e6f},
+    {AT(tinc_state, hidden_ratio), AT(tinc_state, input_threshold), 0.0f, 1.0f},
+    {AT(tinc_state, vote), AT(tinc_state, vote), 0.0f, 100.0f},
 };
 
 static int check_settings(tinc_net *net) {
-    for (uint32_t i = 0; i < sizeof tinc_settings / sizeof tinc_settings[0]; i++) {
+    const uint8_t *state = (const uint8_t *)net->state;
+    for (uint32_t i = 0; i < COUNT(tinc_settings); i++) {
         const tinc_range *range = &tinc_settings[i];
-        const void *at = (const uint8_t *)net->state + range->field;
-        if (!tinc_within(at, range->low, range->high)) {
-            return fail_state(net, range->field, 0);
+        for (uint32_t field = range->first; field <= range->last; field += 4u) {
+            if (!tinc_within((const void *)(state + field), range->low, range->high)) {
+                return fail_state(net, field, 0);
+            }
         }
     }
     if (tinc_is_q8(net) && !tinc_is_power(&net->state->learning_rate, 1e-9f, 10.0f)) {
@@ -318,7 +340,7 @@ static int check_settings(tinc_net *net) {
 
 static int check_layer_states(tinc_net *net) {
     const tinc_layer_state *layer = tinc_layer_states(net);
-    const uint32_t most = tinc_is_q8(net) ? MOST_WIDENED : 0;
+    const uint32_t most = tinc_is_q8(net) ? TINC_MOST_WIDENED : 0;
     for (uint32_t l = 0; l < net->layer_count; l++) {
         if (!tinc_within(&layer[l].y_max, 0.0f, 3e38f) || layer[l].widened > most) {
             const uint32_t at = l * (uint32_t)sizeof *layer;
@@ -328,45 +350,52 @@ static int check_layer_states(tinc_net *net) {
     return TINC_OK;
 }
 
-static int check_state(tinc_net *net) {
-    const uint32_t bytes = net->bytes[TINC_STATE];
-    const tinc_state *s = (const tinc_state *)(const void *)net->section[TINC_STATE];
-    if (bytes < sizeof *s) {
-        return tinc_fail(net, TINC_E_STATE, 0, bytes, (uint32_t)sizeof *s);
-    }
-    net->state = (tinc_state *)(void *)net->section[TINC_STATE];
-    if (s->rule > TINC_RULE_SAMPLED) {
-        return fail_state(net, AT(tinc_state, rule), s->rule);
-    }
-    if (s->label_type > 1) {
-        return fail_state(net, AT(tinc_state, label_type), s->label_type);
-    }
-    if (s->label_bytes < 4 || s->label_bytes > 64 || s->label_bytes % 4u != 0) {
-        return fail_state(net, AT(tinc_state, label_bytes), s->label_bytes);
-    }
-    if (s->class_capacity != net->layers[net->layer_count - 1].output_shape[0]) {
-        return fail_state(net, AT(tinc_state, class_capacity), s->class_capacity);
+const tinc_byte_range tinc_state_bytes[] = {
+    {AT(tinc_state, rule), 0, TINC_RULE_SAMPLED},
+    {AT(tinc_state, label_type), 0, 1},
+    {AT(tinc_state, label_bytes), 4, 64},
+};
+
+/* The word of the state that is wrong, or TINC_NONE. */
+static uint32_t wrong_state(const tinc_net *net) {
+    const tinc_state *s = net->state;
+    const uint32_t classes = net->layers[net->layer_count - 1].output_shape[0];
+    if (s->class_capacity != classes) {
+        return AT(tinc_state, class_capacity);
     }
     if (s->generator == 0) {
-        return fail_state(net, AT(tinc_state, generator), 0);
+        return AT(tinc_state, generator);
     }
     if (!tinc_all_zero(s->rates, sizeof s->rates)) {
-        return fail_state(net, AT(tinc_state, rates), 0);
+        return AT(tinc_state, rates);
     }
     if (!tinc_all_zero(s->reserved, sizeof s->reserved)) {
-        return fail_state(net, AT(tinc_state, reserved), 0);
+        return AT(tinc_state, reserved);
     }
-    const uint32_t layer_bytes = net->layer_count * (uint32_t)sizeof(tinc_layer_state);
-    if (s->layers_offset < sizeof *s || !tinc_fits(s->layers_offset, layer_bytes, bytes)) {
-        return fail_state(net, AT(tinc_state, layers_offset), s->layers_offset);
+    const part parts[PARTS] = {
+        {AT(tinc_state, layers_offset), net->layer_count * (uint32_t)sizeof(tinc_layer_state)},
+        {AT(tinc_state, classes_offset), classes * (uint32_t)sizeof(tinc_class_state)},
+        {AT(tinc_state, labels_offset), classes * s->label_bytes},
+    };
+    return wrong_part(s, sizeof *s, net->bytes[TINC_STATE], parts);
+}
+
+static int check_state(tinc_net *net) {
+    tinc_state *s = (tinc_state *)(void *)net->section[TINC_STATE];
+    if (net->bytes[TINC_STATE] < sizeof *s) {
+        return fail_state(net, 0, net->bytes[TINC_STATE]);
     }
-    const uint32_t class_bytes = s->class_capacity * (uint32_t)sizeof(tinc_class_state);
-    if (s->classes_offset < sizeof *s || !tinc_fits(s->classes_offset, class_bytes, bytes)) {
-        return fail_state(net, AT(tinc_state, classes_offset), s->classes_offset);
+    net->state = s;
+    uint32_t wrong = tinc_wrong_byte(s, tinc_state_bytes, COUNT(tinc_state_bytes));
+    if (wrong == TINC_NONE && s->label_bytes % 4u != 0) {
+        wrong = AT(tinc_state, label_bytes);
     }
-    if (s->labels_offset < sizeof *s ||
-        !tinc_fits(s->labels_offset, s->class_capacity * s->label_bytes, bytes)) {
-        return fail_state(net, AT(tinc_state, labels_offset), s->labels_offset);
+    if (wrong != TINC_NONE) {
+        return fail_state(net, wrong, ((const uint8_t *)s)[wrong]);
+    }
+    wrong = wrong_state(net);
+    if (wrong != TINC_NONE) {
+        return fail_state(net, wrong, *tinc_word_at(s, wrong));
     }
     const int error = check_layer_states(net);
     return error ? error : check_settings(net);

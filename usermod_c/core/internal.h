@@ -30,6 +30,9 @@ static inline int tinc_is_finite(float x) {
 /* A value of a gradient, float32 or int32 by the network's format, where only its bits matter. */
 typedef uint32_t __attribute__((may_alias)) tinc_word;
 
+/* A master of a q8 weight: kernels take two of them as a word. */
+typedef uint16_t __attribute__((may_alias)) tinc_half;
+
 /* Magnitudes order as their bits do: comparing integers is quick where floats are emulated. */
 static inline uint32_t tinc_magnitude_bits(float x) {
     return tinc_float_bits(x) & 0x7FFFFFFFu;
@@ -247,15 +250,10 @@ typedef struct {
     uint32_t from, to, input_from;
 } tinc_rows;
 
-/* Run all layers on work->x. Returns the logits, or NULL with the fault set when (in f32) x or a
- * layer has a value that is NaN or beyond 1e30: with smaller ones no update can make a weight
- * infinite. */
+/* Run all layers on work->x. Returns the logits, or NULL with the fault set when, in f32, x or a
+ * layer has a value that is NaN or beyond 1e30 (with smaller ones no update can make a weight
+ * infinite), or, in q8, x has a -128. */
 void *tinc_forward(tinc_work *work);
-
-/* Turn n logits into probabilities in place; returns log sum exp(logit - largest). */
-float tinc_softmax(float *logits, uint32_t n);
-
-uint32_t tinc_argmax(const float *values, uint32_t n);
 
 /* ---- patch.c: what one output of a convolution sees, whatever the format ---- */
 
@@ -310,8 +308,8 @@ int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t
 int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
                  float *figures);
 
-/* Make a layer's TINC_DELTA fit for use, after its masked elements were set to 0: f32 cuts it at
- * +-1000; q8 shifts it so that the largest has 15 bits. */
+/* Make a layer's TINC_DELTA fit for use, after its masked elements were set to 0: f32 cuts that of
+ * a hidden layer with weights at +-100; q8 shifts any so that the largest has 15 bits. */
 void tinc_f32_settle(tinc_work *work, uint32_t l);
 void tinc_q8_settle(tinc_work *work, uint32_t l);
 
@@ -336,8 +334,16 @@ uint32_t tinc_q8_forward_room(const tinc_net *net, uint32_t l);
 uint32_t tinc_f32_backward_room(const tinc_net *net, uint32_t l);
 uint32_t tinc_q8_backward_room(const tinc_net *net, uint32_t l);
 
-/* The layer's TINC_BACKWARD room, behind that list. */
+/* The layer's TINC_BACKWARD room, behind that list (plan.c). */
 void *tinc_backward_room(const tinc_work *work, uint32_t l);
+
+/* ---- f32_layers.c: the output in float32 ---- */
+
+/* Turn n logits into probabilities in place; returns log sum exp(logit - largest). */
+float tinc_softmax(float *logits, uint32_t n);
+
+/* The index of the largest, the lowest of equals. */
+uint32_t tinc_argmax(const float *values, uint32_t n);
 
 /* ---- topk.c ---- */
 

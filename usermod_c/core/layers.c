@@ -41,25 +41,25 @@ static uint32_t wrong_byte(const tinc_net *net, uint32_t l) {
     const int linear = is_last(net, l) || is_pool(layer);
     const uint32_t trained = layer->flags & TINC_TRAIN_WEIGHTS;
     const uint32_t eighths = trained ? 1u << 1 | 1u << 2 | 1u << 4 | 1u << 8 : 1u << 0 | 1u << 8;
-    const struct {
-        uint8_t field, least, most;
-    } bytes[] = {
-        {FIELD(activation), dense && !linear ? TINC_RELU : TINC_LINEAR,
-         linear ? TINC_LINEAR : TINC_RELU6},
-        {FIELD(flags), 0, weighted ? TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS : 0},
-        {FIELD(update_eighths), 0, 8},
-        {FIELD(weight_type), (uint8_t)q8, (uint8_t)(q8 << trained)},
-        {FIELD(bias_type), (uint8_t)q8, (uint8_t)q8},
-        {FIELD(optimiser_slots), 0, 0},
-        {FIELD(rank), dense ? 1 : 3, dense ? 1 : 3},
-    };
-    for (uint32_t i = 0; i < sizeof bytes / sizeof bytes[0]; i++) {
-        const uint32_t value = ((const uint8_t *)layer)[bytes[i].field];
-        if (value < bytes[i].least || value > bytes[i].most) {
-            return bytes[i].field;
-        }
+    if (layer->activation < (dense && !linear) || layer->activation > (linear ? 0 : TINC_RELU6)) {
+        return FIELD(activation);
     }
-    return eighths >> layer->update_eighths & 1u ? RIGHT : FIELD(update_eighths);
+    if (layer->flags > (weighted ? TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS : 0)) {
+        return FIELD(flags);
+    }
+    if (layer->update_eighths > 8 || !(eighths >> layer->update_eighths & 1u)) {
+        return FIELD(update_eighths);
+    }
+    if (layer->weight_type < q8 || layer->weight_type > q8 << trained) {
+        return FIELD(weight_type);
+    }
+    if (layer->bias_type != q8) {
+        return FIELD(bias_type);
+    }
+    if (layer->optimiser_slots != 0) {
+        return FIELD(optimiser_slots);
+    }
+    return layer->rank == (dense ? 1 : 3) ? RIGHT : FIELD(rank);
 }
 
 /* The window of convolutions and pools. A winner of a max pool and an input of a convolution's
@@ -84,7 +84,7 @@ static uint32_t wrong_window(const tinc_layer *layer) {
         }
     }
     if ((layer->kind == TINC_MAX_POOL && taps > 256) ||
-        (layer->kind == TINC_CONV && tinc_product(taps, layer->input_shape[2]) > TINC_MAX_UNITS)) {
+        (layer->kind == TINC_CONV && taps * layer->input_shape[2] > TINC_MAX_UNITS)) {
         return FIELD(kernel);
     }
     return RIGHT;
@@ -138,26 +138,24 @@ static int is_extent(const tinc_layer *layer, uint32_t axis) {
 }
 
 static uint32_t wrong_output(const tinc_layer *layer) {
-    const uint32_t *in = layer->input_shape, *out = layer->output_shape;
     uint32_t values = 1;
     for (uint32_t axis = 0; axis < 3; axis++) {
-        int right = out[axis] >= 1 && out[axis] <= TINC_MAX_UNITS;
+        const uint32_t size = layer->output_shape[axis];
+        int right = size == layer->input_shape[axis] || (layer->kind == TINC_CONV && axis == 2);
         if (layer->kind == TINC_DENSE) {
-            right = right && (axis == 0 || out[axis] == 1);
+            right = axis == 0 || size == 1;
         } else if (axis < 2 && has_window(layer)) {
-            right = right && is_extent(layer, axis);
-        } else if (layer->kind != TINC_CONV) {
-            right = right && out[axis] == in[axis];
+            right = is_extent(layer, axis);
         }
-        values = tinc_product(values, right ? out[axis] : 0);
-        if (values < 1 || values > TINC_MAX_UNITS) {
+        values *= size; /* below 2^32 unless the size is wrong */
+        if (!right || size < 1 || size > TINC_MAX_UNITS || values > TINC_MAX_UNITS) {
             return FIELD(output_shape) + 4u * axis;
         }
     }
-    return layer->active == units_of(layer) ||
-                   (layer->kind == TINC_DENSE && layer->active < units_of(layer))
-               ? RIGHT
-               : FIELD(active);
+    const uint32_t units = units_of(layer);
+    return layer->active > units || (layer->kind != TINC_DENSE && layer->active < units)
+               ? FIELD(active)
+               : RIGHT;
 }
 
 /* Places that a layer does not use, what is reserved, and the step of the output. */
@@ -201,12 +199,11 @@ static uint32_t wrong_geometry(const tinc_net *net, uint32_t l) {
 /* Name the field, and what is in it; of a step that is 0. */
 static int fail_field(tinc_net *net, uint32_t l, uint32_t field) {
     const tinc_layer *layer = &net->layers[l];
-    const uint8_t *at = (const uint8_t *)layer + field;
-    const uint32_t found = field < FIELD(source)         ? *at
+    const uint32_t found = field < FIELD(source)         ? ((const uint8_t *)layer)[field]
                            : field == FIELD(source)      ? layer->source
                            : field == FIELD(output_step) ? 0
-                                                         : *(const uint32_t *)(const void *)at;
-    return tinc_fail(net, TINC_E_LAYER_FIELD, l, field, found);
+                                                         : *tinc_word_at(layer, field);
+    return tinc_fail(net, TINC_E_LAYER_FIELD, field, found, l);
 }
 
 /* Bytes of the weights: q8 has pairs of rows, and int8 pairs of inputs as well. */
@@ -223,23 +220,19 @@ static uint32_t weight_bytes(const tinc_layer *layer) {
     return tinc_product(tinc_product(rows, n), bytes);
 }
 
-/* Weights, bias and scales lie in their sections. */
+/* Weights, bias and scales, whose offsets lie in a row, lie in their sections. */
 static int check_bounds(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
-    const uint32_t units = 4u * units_of(layer);
-    const struct {
-        uint32_t flag, offset, bytes;
-    } tensors[] = {
-        {TINC_TRAIN_WEIGHTS, layer->weights_offset, weight_bytes(layer)},
-        {TINC_TRAIN_BIAS, layer->bias_offset, units},
-        {TINC_TRAIN_WEIGHTS, layer->scales_offset, tinc_is_q8(net) ? units : 0},
-    };
-    for (uint32_t i = 0; i < 3; i++) {
-        const int section = layer->flags & tensors[i].flag ? TINC_TRAINED : TINC_FROZEN;
-        const uint32_t room = net->bytes[section];
-        if (!tinc_fits(tensors[i].offset, tensors[i].bytes, room)) {
-            return tinc_fail(net, TINC_E_LAYER_BOUNDS, l, tensors[i].offset, room);
+    const uint32_t tensors = tinc_is_q8(net) ? 3 : 2;
+    uint32_t bytes = weight_bytes(layer);
+    for (uint32_t i = 0; i < tensors; i++) {
+        const uint32_t offset = *tinc_word_at(layer, FIELD(weights_offset) + 4u * i);
+        const uint32_t flag = i == 1 ? TINC_TRAIN_BIAS : TINC_TRAIN_WEIGHTS;
+        const uint32_t room = net->bytes[layer->flags & flag ? TINC_TRAINED : TINC_FROZEN];
+        if (!tinc_fits(offset, bytes, room)) {
+            return tinc_fail(net, TINC_E_LAYER_BOUNDS, l, offset, room);
         }
+        bytes = 4u * units_of(layer);
     }
     return TINC_OK;
 }
@@ -247,7 +240,7 @@ static int check_bounds(tinc_net *net, uint32_t l) {
 int tinc_check_layer(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     if (!is_possible_kind(net, l)) {
-        return tinc_fail(net, TINC_E_LAYER_KIND, l, layer->kind, TINC_DENSE);
+        return tinc_fail(net, TINC_E_LAYER_KIND, l, layer->kind, 0);
     }
     uint32_t wrong = wrong_byte(net, l);
     wrong = wrong == RIGHT ? wrong_input(net, l) : wrong;
@@ -286,16 +279,42 @@ int tinc_check_stage(tinc_net *net) {
 
 /* ---- the values of the tensors ---- */
 
-/* A word is right when what `mask` keeps of it is within [least, least + span] in wrapping
- * arithmetic, and it has no bit of `clear`. */
-typedef struct {
-    uint32_t mask, least, span, clear;
-} word_rule;
+#if TINYINC_F32
 
-static int check_words(tinc_net *net, uint32_t l, const uint32_t *words, uint32_t n,
-                       word_rule rule) {
+static int check_floats(tinc_net *net, uint32_t l, const float *values, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        if ((words[i] & rule.mask) - rule.least > rule.span || words[i] & rule.clear) {
+        if (!tinc_is_finite(values[i])) {
+            return tinc_fail(net, TINC_E_VALUE, l, i, 0);
+        }
+    }
+    return TINC_OK;
+}
+
+static int f32_check_tensors(tinc_net *net, uint32_t l) {
+    const tinc_layer *layer = &net->layers[l];
+    const int error = check_floats(net, l, tinc_weights(net, layer),
+                                   tinc_weight_rows(layer) * tinc_row_weights(layer));
+    return error ? error : check_floats(net, l, tinc_bias(net, layer), units_of(layer));
+}
+
+#endif
+
+/* A word per unit is right when it is in [least, least + span], in arithmetic that wraps around,
+ * and has no bit of `clear`. */
+typedef struct {
+    uint32_t least, span, clear;
+} tinc_word_rule;
+
+/* Scales are normal and positive, trained ones powers of two. */
+const tinc_word_rule tinc_scale_rules[] = {{1u << 23, 0x7EFFFFFFu, 0},
+                                           {1u << 23, 0x7EFFFFFFu, 0x007FFFFFu}};
+const tinc_word_rule tinc_bias_rule = {0xC0000000u, 1u << 31, 0};
+
+static int check_words(tinc_net *net, uint32_t l, const uint32_t *words,
+                       const tinc_word_rule *rule) {
+    const uint32_t n = units_of(&net->layers[l]);
+    for (uint32_t i = 0; i < n; i++) {
+        if (words[i] - rule->least > rule->span || words[i] & rule->clear) {
             return tinc_fail(net, TINC_E_VALUE, l, i, 0);
         }
     }
@@ -304,30 +323,29 @@ static int check_words(tinc_net *net, uint32_t l, const uint32_t *words, uint32_
 
 /* Does an element of q8 weights hold a value that the arithmetic can bear? Trained masters leave
  * room for a step; what only fills up a pair is 0. */
-static int is_weight(uint32_t type, uint32_t stored, int fills) {
+static int is_weight(int wide, uint32_t stored, int fills) {
     if (fills) {
-        return stored == (type == TINC_WEIGHT_INT8 ? 128u : 32896u);
+        return stored == (wide ? 32896u : 128u);
     }
-    return type == TINC_WEIGHT_INT8 ? stored >= 1 : stored >= 32u << 8 && stored < 224u << 8;
+    return wide ? stored - (32u << 8) < 192u << 8 : stored >= 1;
 }
 
 /* In the order in which they lie: bits of an element's number say its row and input in the pair. */
-static int check_q8_weights(tinc_net *net, uint32_t l) {
+static int check_weights(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     const uint8_t *bytes = tinc_weights(net, layer);
-    const uint32_t type = layer->weight_type, rows = tinc_weight_rows(layer);
-    const uint32_t n = tinc_row_weights(layer), wide = type == TINC_WEIGHT_INT16;
-    const uint32_t row_step = layer->kind == TINC_DEPTHWISE ? 1 : 2;
-    const uint32_t input_step = row_step == 2 && !wide ? 2 : 1;
-    const uint32_t per_word = row_step * input_step;
+    const uint32_t rows = tinc_weight_rows(layer), n = tinc_row_weights(layer);
+    const int wide = layer->weight_type == TINC_WEIGHT_INT16;
+    const uint32_t pairs = layer->kind != TINC_DEPTHWISE; /* of rows; of int8, of inputs as well */
+    const uint32_t input_pairs = wide ? 0 : pairs;
     uint32_t element = 0;
-    for (uint32_t row = 0; row < rows; row += row_step) {
-        for (uint32_t i = 0; i < n; i += input_step) {
-            for (uint32_t e = 0; e < per_word; e++, element++) {
+    for (uint32_t row = 0; row < rows; row += 1u + pairs) {
+        for (uint32_t i = 0; i < n; i += 1u + input_pairs) {
+            for (uint32_t e = 0; e >> input_pairs <= pairs; e++, element++) {
                 const uint32_t stored =
                     wide ? ((const uint16_t *)(const void *)bytes)[element] : bytes[element];
-                const uint32_t down = input_step == 2 ? e >> 1 : e, right = e & (input_step - 1u);
-                if (!is_weight(type, stored, row + down >= rows || i + right >= n)) {
+                const int fills = row + (e >> input_pairs) >= rows || i + (e & input_pairs) >= n;
+                if (!is_weight(wide, stored, fills)) {
                     return tinc_fail(net, TINC_E_VALUE, l, element, 0);
                 }
             }
@@ -336,24 +354,14 @@ static int check_q8_weights(tinc_net *net, uint32_t l) {
     return TINC_OK;
 }
 
-int tinc_check_tensors(tinc_net *net, uint32_t l) {
+static int q8_check_tensors(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
-    if (!tinc_has_weights(layer)) {
-        return TINC_OK;
-    }
-    const word_rule finite = {0x7FFFFFFFu, 0, 0x7F7FFFFFu, 0};
-    const word_rule normal = {0xFFFFFFFFu, 0x00800000u, 0x7EFFFFFFu,
-                              layer->flags & TINC_TRAIN_WEIGHTS ? 0x007FFFFFu : 0};
-    const word_rule bias = {0xFFFFFFFFu, 0xC0000000u, 1u << 31, 0};
-    const int q8 = tinc_is_q8(net);
-    const uint32_t units = units_of(layer);
-    int error;
-    if (q8) {
-        error = check_q8_weights(net, l);
-        error = error ? error : check_words(net, l, tinc_scales(net, layer), units, normal);
-    } else {
-        error = check_words(net, l, tinc_weights(net, layer),
-                            tinc_weight_rows(layer) * tinc_row_weights(layer), finite);
-    }
-    return error ? error : check_words(net, l, tinc_bias(net, layer), units, q8 ? bias : finite);
+    const tinc_word_rule *scale = &tinc_scale_rules[layer->flags & TINC_TRAIN_WEIGHTS];
+    int error = check_weights(net, l);
+    error = error ? error : check_words(net, l, tinc_scales(net, layer), scale);
+    return error ? error : check_words(net, l, tinc_bias(net, layer), &tinc_bias_rule);
+}
+
+int tinc_check_tensors(tinc_net *net, uint32_t l) {
+    return tinc_has_weights(&net->layers[l]) ? FORMAT_CALL(net, check_tensors(net, l)) : TINC_OK;
 }

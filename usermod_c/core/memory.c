@@ -16,11 +16,14 @@ static int has_exemplar(const tinc_net *net, uint32_t cls) {
     return slot < net->memory->count;
 }
 
-static int check_slot(tinc_net *net, uint32_t slot, uint32_t slots) {
-    if (net->memory == NULL || slot >= slots) {
-        return tinc_fail(net, TINC_E_SLOT, 0, slot, net->memory == NULL ? 0 : slots);
+/* Is it in use, or, to append, the next one? */
+static int check_slot(tinc_net *net, uint32_t slot, int append) {
+    const tinc_memory *memory = net->memory;
+    uint32_t slots = 0;
+    if (memory != NULL) {
+        slots = memory->count + (append && memory->count < memory->capacity);
     }
-    return TINC_OK;
+    return slot < slots ? TINC_OK : tinc_fail(net, TINC_E_SLOT, 0, slot, slots);
 }
 
 int tinc_choose(tinc_net *net, uint32_t excluded) {
@@ -93,7 +96,7 @@ static void q8_quantise(const tinc_net *net, const int8_t *x, uint8_t *q) {
 }
 
 int tinc_recall(tinc_net *net, uint32_t slot, void *x) {
-    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
+    if (check_slot(net, slot, 0)) {
         return net->fault.code;
     }
     FORMAT_CALL(net, recall(net, tinc_slot_sample(net, slot), x));
@@ -151,9 +154,7 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
 }
 
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
-    const uint32_t count = net->memory ? net->memory->count : 0;
-    const uint32_t slots = net->memory && count < net->memory->capacity ? count + 1u : count;
-    if (check_slot(net, slot, slots)) {
+    if (check_slot(net, slot, 1)) {
         return net->fault.code;
     }
     if (cls >= tinc_classes(net)) {
@@ -169,12 +170,12 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
     }
     tinc_slot_classes(net)[slot] = (uint16_t)cls;
     tinc_slot_weights(net)[slot] = 1;
-    net->memory->count = slot == count ? count + 1u : count;
+    net->memory->count += slot == net->memory->count;
     return TINC_OK;
 }
 
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
-    if (check_slot(net, slot, net->memory ? net->memory->count : 0)) {
+    if (check_slot(net, slot, 0)) {
         return net->fault.code;
     }
     const uint32_t n = net->inputs;

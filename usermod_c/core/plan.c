@@ -131,36 +131,52 @@ static int together(const tinc_tensor *a, const tinc_tensor *b) {
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* The lowest offset at which a tensor meets none of those that are placed (live) already. */
-static uint32_t lowest_offset(const tinc_tensor *tensor, const tinc_tensor *tensors, uint32_t count,
-                              uint32_t offset) {
-    for (uint32_t i = 0; i < count; i++) {
-        const tinc_tensor *other = &tensors[i];
-        if (other->live && together(tensor, other) && offset < other->offset + other->bytes &&
-            other->offset < offset + tensor->bytes) {
-            offset = other->offset + other->bytes;
-            i = (uint32_t)-1; /* it may meet an earlier one there */
+/* While tensors are placed, they form lists in the order of `offset`: `live` is the number of the
+ * next one, from 1, and 0 is the end. */
+static void insert(tinc_tensor *tensors, uint16_t *link, uint32_t number) {
+    tinc_tensor *tensor = &tensors[number - 1u];
+    while (*link != 0 && tensors[*link - 1u].offset <= tensor->offset) {
+        link = &tensors[*link - 1u].live;
+    }
+    tensor->live = *link;
+    *link = (uint16_t)number;
+}
+
+/* The lowest offset at which a tensor overlaps none of those placed, listed from the lowest up. */
+static uint32_t lowest_offset(const tinc_tensor *tensor, const tinc_tensor *tensors,
+                              uint32_t placed, uint32_t base) {
+    uint32_t offset = base;
+    while (placed != 0) {
+        const tinc_tensor *other = &tensors[placed - 1u];
+        const uint32_t end = other->offset + other->bytes;
+        if (other->offset >= offset + tensor->bytes) {
+            break;
         }
+        if (end > offset && together(tensor, other)) {
+            offset = end;
+        }
+        placed = other->live;
     }
     return offset;
 }
 
 /* Place the largest first: the small ones then fill the gaps. Returns the bytes needed. */
 static uint32_t place(tinc_tensor *tensors, uint32_t count, uint32_t base) {
+    uint16_t waiting = 0, placed = 0;
+    for (uint32_t number = 1; number <= count; number++) {
+        if (tensors[number - 1u].bytes > 0) {
+            tensors[number - 1u].offset = ~tensors[number - 1u].bytes; /* the largest is lowest */
+            insert(tensors, &waiting, number);
+        }
+    }
     uint32_t needed = base;
-    for (;;) {
-        tinc_tensor *largest = NULL;
-        for (uint32_t i = 0; i < count; i++) {
-            if (!tensors[i].live && tensors[i].bytes > (largest ? largest->bytes : 0)) {
-                largest = &tensors[i];
-            }
-        }
-        if (largest == NULL) {
-            break;
-        }
-        largest->offset = lowest_offset(largest, tensors, count, base);
-        largest->live = 1;
-        const uint32_t end = largest->offset + largest->bytes;
+    while (waiting != 0) {
+        const uint32_t number = waiting;
+        tinc_tensor *tensor = &tensors[number - 1u];
+        waiting = tensor->live;
+        tensor->offset = lowest_offset(tensor, tensors, placed, base);
+        insert(tensors, &placed, number);
+        const uint32_t end = tensor->offset + tensor->bytes;
         needed = end > needed ? end : needed;
     }
     return needed;
@@ -170,7 +186,7 @@ size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors) {
     const uint32_t layers = net->layer_count, count = layers * TINC_ROLES;
     const uint32_t first = first_trained(net);
     for (uint32_t i = 0; i < count; i++) {
-        tensors[i] = (tinc_tensor){0, 0, 0, 0, 0, 0};
+        set(&tensors[i], 0, 0, 0);
     }
     for (uint32_t l = 0; l < layers; l++) {
         plan_forward(net, l, &tensors[l * TINC_ROLES]);

@@ -7,6 +7,11 @@
 
 #include "fixed.h"
 
+/* Never a function, for what is done per row; and always one: a loop then keeps what it needs in
+ * registers, whatever else its caller has. */
+#define Q8_INLINE static inline __attribute__((always_inline))
+#define Q8_APART __attribute__((noinline))
+
 /* ---- q8_layers.c: numbers ---- */
 
 /* v / 2^s, rounded to nearest, halves up; s in 1..31. */
@@ -24,6 +29,12 @@ static inline uint32_t q8_magnitude(int32_t v) {
 
 /* v * 2^s, rounded as above (more than 31 places as 31), saturated to +-limit. */
 int32_t tinc_q8_shift(int32_t v, int s, int32_t limit);
+
+/* The same, without a call where it goes to the right. */
+Q8_INLINE int32_t q8_shift(int32_t v, int s, int32_t limit) {
+    return s < 0 && s > -32 ? q8_clamp(q8_round(v, (unsigned)-s), limit)
+                            : tinc_q8_shift(v, s, limit);
+}
 
 /* log2 of a power of two, from its float32 bits. */
 static inline int q8_log2(uint32_t bits) {
@@ -59,9 +70,11 @@ typedef struct {
     int in, out;    /* log2 of the steps */
     unsigned shift; /* the last one */
     uint32_t cut;   /* outputs that did not fit int8 */
+    const uint32_t *scales;
+    const int32_t *bias;
 } q8_activation;
 
-/* From a row's sum to its output, see tinc_q8_scaling(). */
+/* From a row's sum to its output, see tinc_q8_scalings(). */
 typedef struct {
     int32_t bias;
     uint16_t mantissa;
@@ -70,9 +83,10 @@ typedef struct {
 
 void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation);
 /* Note the step of the output, and widen it for the next sample where too much was cut. */
-void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation, tinc_rows rows);
-void tinc_q8_scaling(const tinc_work *work, uint32_t l, uint32_t row,
-                     const q8_activation *activation, q8_scaling *scaling);
+void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation);
+/* Of n rows from `row` on. */
+void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
+                      q8_scaling *scaling);
 int32_t tinc_q8_activate(q8_activation *activation, int32_t v);
 /* n sums, each with its scaling, to outputs; these replace the sums where out is NULL. */
 void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32_t *sums,
@@ -97,7 +111,7 @@ static inline uint32_t q8_walk(q8_place *place, const tinc_layer *layer, uint32_
     return output - place->first;
 }
 
-/* ---- q8_dense.c: sums and rows, for whatever has weights in pairs of rows ---- */
+/* ---- q8_kernels.c: sums and rows, for whatever has weights in pairs of rows ---- */
 
 /* The inputs of a dense layer, or what one output of a convolution sees. */
 typedef struct {
@@ -112,9 +126,12 @@ typedef struct {
  * them and `least` is 1: then all count. list[n] */
 q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list);
 
-/* Sums over the inputs of four rows from `row` on, a multiple of 4. */
-void tinc_q8_sums(const tinc_layer *layer, const void *weights, uint32_t row, const q8_inputs *in,
-                  int32_t sums[4]);
+/* Rows that are done at a time, a multiple of 4. */
+#define Q8_ROWS 8
+
+/* Sums over the inputs of n rows from `row` on, a multiple of 4; there is room for as many. */
+void tinc_q8_sums(const tinc_layer *layer, const void *weights, uint32_t row, uint32_t n,
+                  const q8_inputs *in, int32_t *sums);
 
 /* y[i] += w0 c0 + w1 c1, the weights of a pair of rows from input `from` on, for the listed i or
  * all n. */
@@ -132,8 +149,10 @@ uint32_t tinc_q8_axpy_x(const q8_block *block, int32_t *sums, const int8_t *x, i
                         int32_t least);
 
 /* Masters of a pair of rows += (d x + round) >> s; returns a bit per row that is to be halved. */
-unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, const int32_t d[2], unsigned s,
-                             uint32_t round);
+unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, int32_t d0, int32_t d1,
+                             unsigned s, uint32_t round);
+
+/* ---- q8_dense.c ---- */
 
 /* How a layer's listed gradients become factors of int8 for its weights. */
 typedef struct {

@@ -6,21 +6,26 @@ void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out
     const tinc_layer *layer = &work->net->layers[l];
     const void *weights = tinc_weights(work->net, layer);
     const uint32_t channels = layer->output_shape[2], n = tinc_row_weights(layer);
+    const uint32_t row = layer->input_shape[1] * layer->input_shape[2];
+    const uint32_t tap_row = layer->kernel[1] * layer->input_shape[2];
     q8_scaling *scalings = tinc_place(work, l, TINC_FORWARD);
     int8_t *patch = (int8_t *)(scalings + channels); /* aligned, for whole words */
     uint16_t *list = (uint16_t *)(void *)(patch + n + (n & 1u));
-    for (uint32_t c = 0; c < channels; c++) {
-        tinc_q8_scaling(work, l, c, activation, &scalings[c]);
-    }
+    tinc_q8_scalings(activation, 0, channels, scalings);
     for (uint32_t y = rows.from; y < rows.to; y++) {
+        const tinc_span seen = tinc_inside(layer, 0, y);
+        const int8_t *top = in + (seen.at - rows.input_from) * row;
+        for (uint32_t i = 0; i < n; i++) {
+            patch[i] = 0; /* kernel rows above and below the image stay so */
+        }
         for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
-            tinc_gather(layer, in, rows.input_from, y, x, 1, patch);
+            tinc_gather(layer, top, seen.count, x, 1, patch + seen.tap * tap_row);
             const q8_inputs inputs = tinc_q8_inputs(patch, n, 1, list);
-            for (uint32_t c = 0; c < channels; c += 4) {
-                const uint32_t left = channels - c;
-                int32_t sums[4];
-                tinc_q8_sums(layer, weights, c, &inputs, sums);
-                tinc_q8_outputs(activation, &scalings[c], sums, left < 4 ? left : 4, out + c);
+            for (uint32_t c = 0; c < channels; c += Q8_ROWS) {
+                const uint32_t left = channels - c, n_rows = left < Q8_ROWS ? left : Q8_ROWS;
+                int32_t sums[Q8_ROWS];
+                tinc_q8_sums(layer, weights, c, n_rows, &inputs, sums);
+                tinc_q8_outputs(activation, &scalings[c], sums, n_rows, out + c);
             }
             out += channels;
             work->forward += channels * inputs.n;
@@ -74,7 +79,7 @@ void tinc_q8_run_depthwise(tinc_work *work, uint32_t l, const int8_t *in, int8_t
     int8_t *const plane = in == out ? tinc_place(work, l, TINC_FORWARD) : NULL;
     for (uint32_t c = 0; c < channels; c++) {
         q8_scaling scaling;
-        tinc_q8_scaling(work, l, c, activation, &scaling);
+        tinc_q8_scalings(activation, c, 1, &scaling);
         int8_t *at = plane != NULL ? plane : out + c;
         for (uint32_t y = rows.from; y < rows.to; y++) {
             tinc_span vertical = tinc_inside(layer, 0, y);

@@ -1,70 +1,5 @@
-/* Dense layers in integers, and the row kernels that convolutions share with them. */
+/* Dense layers in integers, and how any layer with weights passes its gradient on. */
 #include "q8.h"
-#include "q8_lanes.h"
-
-static uint32_t list_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list) {
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (x[i] >= least || x[i] <= -least) {
-            list[used++] = (uint16_t)i;
-        }
-    }
-    return used;
-}
-
-q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list) {
-    int32_t sum = 0, all = 0; /* the latter negative as soon as one is */
-    uint32_t used = q8_survey(x, n, &sum, &all);
-    if (least == 1 && 2u * used > n) { /* looking up costs more than zeros */
-        return (q8_inputs){x, NULL, n, sum, all >= 0};
-    }
-    used = used == 0 ? 0 : list_inputs(x, n, least, list);
-    return (q8_inputs){x, list, used, sum, all >= 0};
-}
-
-/* Words from one pair of rows to the next. */
-static uint32_t pair_words(const tinc_layer *layer) {
-    const uint32_t n = tinc_row_weights(layer);
-    return q8_is_wide(layer) ? n : (n + 1u) / 2u;
-}
-
-void tinc_q8_sums(const tinc_layer *layer, const void *weights, uint32_t row, const q8_inputs *in,
-                  int32_t sums[4]) {
-    const uint32_t stride = pair_words(layer);
-    const uint32_t *w = (const uint32_t *)weights + row / 2u * stride;
-    const uint32_t next = row + 2u < layer->active ? stride : 0; /* the last pair may be alone */
-    if (q8_is_wide(layer)) {
-        q8_dot4_int16(sums, w, next, in);
-    } else {
-        q8_dot4_int8(sums, w, next, in);
-    }
-}
-
-void tinc_q8_axpy(const tinc_layer *layer, const void *weights, uint32_t pair, uint32_t from,
-                  const uint16_t *list, uint32_t n, const int32_t c[2], int32_t *y) {
-    const uint32_t *w = (const uint32_t *)weights + pair * pair_words(layer);
-    if (q8_is_wide(layer)) {
-        q8_axpy2_int16(y, w + from, list, n, c[0], c[1]);
-    } else {
-        q8_axpy2_int8(y, w, from, list, n, c[0], c[1]);
-    }
-}
-
-uint32_t tinc_q8_axpy_x(const q8_block *block, int32_t *sums, const int8_t *x, int32_t d,
-                        int32_t least) {
-    uint32_t used = 0;
-    for (uint32_t row = block->rows; row > 0; row--) {
-        used += q8_axpy_x(sums, x, block->n, d, least);
-        sums += block->sums_step;
-        x += block->x_step;
-    }
-    return used;
-}
-
-unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, const int32_t d[2], unsigned s,
-                             uint32_t round) {
-    return q8_update2_int16(weights, in, d[0], d[1], s, round);
-}
 
 void tinc_q8_run_dense(tinc_work *work, uint32_t l, const int8_t *in, void *out,
                        q8_activation *activation) {
@@ -75,14 +10,12 @@ void tinc_q8_run_dense(tinc_work *work, uint32_t l, const int8_t *in, void *out,
         tinc_q8_inputs(in, tinc_layer_inputs(work->net, l), 1, tinc_place(work, l, TINC_FORWARD));
     int32_t *logits = last ? out : NULL;
     int8_t *values = last ? NULL : out;
-    for (uint32_t row = 0; row < layer->active; row += 4) {
-        const uint32_t left = layer->active - row, rows = left < 4 ? left : 4;
-        q8_scaling scaling[4];
-        int32_t sums[4];
-        for (uint32_t r = 0; r < rows; r++) {
-            tinc_q8_scaling(work, l, row + r, activation, &scaling[r]);
-        }
-        tinc_q8_sums(layer, weights, row, &inputs, sums);
+    for (uint32_t row = 0; row < layer->active; row += Q8_ROWS) {
+        const uint32_t left = layer->active - row, rows = left < Q8_ROWS ? left : Q8_ROWS;
+        q8_scaling scaling[Q8_ROWS];
+        int32_t sums[Q8_ROWS];
+        tinc_q8_scalings(activation, row, rows, scaling);
+        tinc_q8_sums(layer, weights, row, rows, &inputs, sums);
         tinc_q8_outputs(activation, scaling, sums, rows, last ? NULL : values + row);
         for (uint32_t r = 0; last && r < rows; r++) {
             logits[row + r] = sums[r] * (1 << (activation->out + 10)); /* Q10, whatever the step */
@@ -150,7 +83,7 @@ void tinc_q8_propagate_dense(tinc_work *work, uint32_t l, const uint16_t *list, 
             c[1] = tinc_q8_factor(factors, row + 1u, row + 1u);
             work->backward += c[1] != 0 ? n : 0;
         }
-        if ((c[0] | c[1]) != 0) {
+        if (n > 0 && (c[0] | c[1]) != 0) {
             tinc_q8_axpy(layer, tinc_weights(work->net, layer), row / 2u, 0,
                          n < inputs ? live : NULL, n, c, tinc_place(work, l - 1u, TINC_DELTA));
         }

@@ -1,5 +1,5 @@
 /* The innermost loops of q8, in plain C: what a machine may have quicker, with the same results to
- * the last bit. -DTINYINC_PLAIN selects the plain ones everywhere. Only q8_dense.c includes this.
+ * the last bit. -DTINYINC_PLAIN selects the plain ones everywhere. Only q8_kernels.c includes this.
  *
  * Weights lie in pairs of rows (../SPEC.md): of masters, a 4-aligned word per input holds u = m +
  * 32896 of row 0 in its low half and of row 1 in its high half; the weight is (u >> 8) - 128. Of
@@ -26,14 +26,13 @@ static uint32_t q8_survey_bytes(const int8_t *x, uint32_t n, int32_t *sum, int32
     return used;
 }
 
-/* What the update of a pair of rows needs to do both in one word, in halves: w += (factor x +
- * rounding) >> shift & mask, less what `rounding` has too much. `offset` takes that away, and
- * leaves WATCHED on top, with which a half has one of its upper two bits set exactly if the weight
- * stayed in bounds (the lower half of the two may carry, but then it is out of bounds itself). */
+/* update_words: the update of a pair of rows for inputs from x to end, both rows in one word, which
+ * holds two halves: w += (factor x + LIFT + round) >> shift, less LIFT >> shift, which keeps
+ * a half's sum from being negative. With WATCHED on top, a half has one of its upper two bits set
+ * exactly if the weight stayed in bounds (the lower half of the two may carry, but then it is out
+ * of bounds itself); returns these bits, as the uppermost of the halves, of all words together. */
+#define LIFT 16384u
 #define WATCHED 0x20002000u
-typedef struct {
-    uint32_t rounding, offset, unwatched, mask, shift, factor;
-} update_numbers;
 
 #if !defined(TINYINC_PLAIN) && defined(__thumb__) && !defined(__thumb2__)
 #include "q8_lanes_m0.h"
@@ -46,8 +45,8 @@ typedef struct {
 /* survey_words: the same for words of four, but the sum is one of x + 128, and bit 7 of a byte of
  * *any tells that some x there is below 0. */
 #if !defined(TINYINC_HAS_LANES) || !defined(__ARM_FEATURE_DSP)
-static uint32_t survey_words(const tinc_word *word, const tinc_word *end, uint32_t *sum,
-                             uint32_t *any) {
+static Q8_APART uint32_t survey_words(const tinc_word *word, const tinc_word *end, uint32_t *sum,
+                                      uint32_t *any) {
     const uint32_t high = 0x80808080u, even = 0x00FF00FFu;
     uint32_t used = 0, total = 0, all = 0;
     for (; word < end; word++) {
@@ -75,73 +74,62 @@ static uint32_t q8_survey(const int8_t *x, uint32_t n, int32_t *sum, int32_t *al
 
 /* dot4_leading: sums[4] of the first inputs, as many as it returns; of u instead of u - 128. */
 #ifndef TINYINC_HAS_LANES
-static uint32_t dot4_leading_int16(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                   const q8_inputs *in) {
-    (void)sums, (void)w, (void)stride, (void)in;
-    return 0;
-}
-
-static uint32_t dot4_leading_int8(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                  const q8_inputs *in) {
-    (void)sums, (void)w, (void)stride, (void)in;
+static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
+                             const q8_inputs *in) {
+    (void)wide, (void)sums, (void)w, (void)stride, (void)in;
     return 0;
 }
 #endif
 
-/* sums[4] = the rows of two pairs, the second `stride` words on, times the inputs, all or listed.
- */
-static void q8_dot4_int16(int32_t *sums, const uint32_t *w, uint32_t stride, const q8_inputs *in) {
-    int32_t sum[4] = {0, 0, 0, 0};
-    for (uint32_t k = dot4_leading_int16(sum, w, stride, in); k < in->n; k++) {
+/* sums[4] = the rows of two pairs, of masters (wide) or int8 weights, the second `stride` words on,
+ * times the inputs, all or listed. */
+static void q8_dot4(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
+                    const q8_inputs *in) {
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    for (uint32_t k = dot4_leading(wide, sums, w, stride, in); k < in->n; k++) {
         const uint32_t i = in->list != NULL ? in->list[k] : k;
-        const int32_t x = in->x[i];
-        sum[0] += (int32_t)(w[i] >> 8 & 0xFFu) * x;
-        sum[1] += (int32_t)(w[i] >> 24) * x;
-        sum[2] += (int32_t)(w[stride + i] >> 8 & 0xFFu) * x;
-        sum[3] += (int32_t)(w[stride + i] >> 24) * x;
+        const uint8_t *weight = wide ? (const uint8_t *)(w + i) + 1 : int8_weight(w, i);
+        for (uint32_t r = 0; r < 4; r += 2, weight += 4u * stride) {
+            sums[r] += weight[0] * in->x[i];
+            sums[r + 1u] += weight[2] * in->x[i];
+        }
     }
     for (uint32_t r = 0; r < 4; r++) {
-        sums[r] = sum[r] - 128 * in->sum;
+        sums[r] -= 128 * in->sum;
     }
 }
 
-/* The same from int8 weights. */
-static void q8_dot4_int8(int32_t *sums, const uint32_t *w, uint32_t stride, const q8_inputs *in) {
-    int32_t sum[4] = {0, 0, 0, 0};
-    for (uint32_t k = dot4_leading_int8(sum, w, stride, in); k < in->n; k++) {
-        const uint32_t i = in->list != NULL ? in->list[k] : k;
-        const uint8_t *const weight = int8_weight(w, i), *const next = weight + 4u * stride;
-        const int32_t x = in->x[i];
-        sum[0] += weight[0] * x;
-        sum[1] += weight[2] * x;
-        sum[2] += next[0] * x;
-        sum[3] += next[2] * x;
-    }
-    for (uint32_t r = 0; r < 4; r++) {
-        sums[r] = sum[r] - 128 * in->sum;
-    }
-}
-
-/* y[i] += (u[step i] - 128) c for n values: the weights of one row. */
-static void axpy_row(int32_t *y, const uint8_t *u, uint32_t step, uint32_t n, int32_t c) {
+/* y[i] += (u[4 i] - 128) c from y to end, which is not y: the weights of one row. */
+static Q8_APART void axpy_row(int32_t *y, const uint8_t *u, const int32_t *end, int32_t c) {
     const int32_t offset = -128 * c;
-    for (int32_t *const end = y + n; y < end; y++, u += step) {
-        *y += *u * c + offset;
-    }
+    do {
+        *y++ += *u * c + offset;
+        u += 4;
+    } while (y < end);
 }
 
-/* y[i] += w0[i] c0 + w1[i] c1 for the listed i, or for all n when list is NULL; c within -127..127,
- * and one of them is often 0. */
+/* y[i] += w0[i] c0 + w1[i] c1 likewise. */
+static Q8_APART void axpy_pair(int32_t *y, const uint32_t *w, const int32_t *end, int32_t c0,
+                               int32_t c1) {
+    const int32_t offset = -128 * (c0 + c1);
+    do {
+        *y++ += (uint8_t)(*w >> 8) * c0 + (int32_t)(*w >> 24) * c1 + offset;
+        w++;
+    } while (y < end);
+}
+
+/* The same for n inputs, listed or, when list is NULL, the first n > 0; c within -127..127, and one
+ * of them is often 0. */
 static void q8_axpy2_int16(int32_t *y, const uint32_t *w, const uint16_t *list, uint32_t n,
                            int32_t c0, int32_t c1) {
     if (list == NULL && (c0 == 0 || c1 == 0)) {
-        axpy_row(y, (const uint8_t *)w + (c0 != 0 ? 1 : 3), 4, n, c0 | c1);
-        return;
-    }
-    const int32_t offset = -128 * (c0 + c1);
-    for (uint32_t k = 0; k < n; k++) {
-        const uint32_t i = list != NULL ? list[k] : k;
-        y[i] += (int32_t)(w[i] >> 8 & 0xFFu) * c0 + (int32_t)(w[i] >> 24) * c1 + offset;
+        axpy_row(y, (const uint8_t *)w + (c0 != 0 ? 1 : 3), y + n, c0 | c1);
+    } else if (list == NULL) {
+        axpy_pair(y, w, y + n, c0, c1);
+    } else {
+        for (uint32_t k = 0; k < n; k++) {
+            axpy_pair(y + list[k], w + list[k], y + list[k] + 1u, c0, c1);
+        }
     }
 }
 
@@ -166,15 +154,9 @@ static inline unsigned out_of_bounds(uint32_t word) {
 #ifdef TINYINC_HAS_LANES
 static uint32_t update2_leading(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
                                 unsigned s, uint32_t round, unsigned *large) {
-    const uint32_t both = 0x00010001u, positive = 16384; /* d x + positive > 0, in 16 bits */
-    const uint32_t whole = in->list != NULL || s > 14 ? 0 : in->n & ~3u;
-    const update_numbers numbers = {(positive + round) * both,
-                                    WATCHED - (positive >> s) * both,
-                                    0u - WATCHED,
-                                    (0xFFFFu >> s) * both,
-                                    s,
-                                    (uint32_t)d0 + ((uint32_t)d1 << 16)};
-    if (whole > 0 && ~update_words(in->x, w, &numbers, in->x + whole) & 0x80008000u) {
+    const uint32_t whole = in->list != NULL ? 0 : in->n & ~3u;
+    const uint32_t factor = (uint32_t)d0 + ((uint32_t)d1 << 16);
+    if (whole > 0 && ~update_words(in->x, w, factor, in->x + whole, s, round) & 0x80008000u) {
         for (uint32_t i = 0; i < whole; i++) { /* seldom */
             *large |= out_of_bounds(w[i]);
         }
@@ -189,13 +171,11 @@ static uint32_t update2_leading(uint32_t *w, const q8_inputs *in, int32_t d0, in
 }
 #endif
 
-/* Masters of a pair += (d x + round) >> s for the inputs, all or listed; d within -127..127, s in
- * 1..15, round in 0..2^s - 1. Masters are within +-24576 before, so that no half of a word runs
- * over. Returns a bit per row: the upper byte of some u came out outside 32..223. */
-static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
-                                 unsigned s, uint32_t round) {
+/* From the k-th input on; apart, since there often is none. */
+static Q8_APART unsigned update2_rest(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
+                                      unsigned s, uint32_t round, uint32_t k) {
     unsigned large = 0;
-    for (uint32_t k = update2_leading(w, in, d0, d1, s, round, &large); k < in->n; k++) {
+    for (; k < in->n; k++) {
         const uint32_t i = in->list != NULL ? in->list[k] : k;
         const int32_t step0 = (d0 * in->x[i] + (int32_t)round) >> s;
         const int32_t step1 = (d1 * in->x[i] + (int32_t)round) >> s;
@@ -205,16 +185,30 @@ static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, int32_t d0, i
     return large;
 }
 
-/* sums[i] += d x[i] for the n inputs of at least `least` (1..128) in magnitude, |d| < 2^15.
- * Returns how many these were. */
-static uint32_t q8_axpy_x(int32_t *sums, const int8_t *x, uint32_t n, int32_t d, int32_t least) {
+/* Masters of a pair += (d x + round) >> s for the inputs, all or listed; d within -127..127, s in
+ * 1..14, round in 0..2^s - 1. Masters are within +-24576 before, so that no half of a word runs
+ * over. Returns a bit per row: the upper byte of some u came out outside 32..223. */
+static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
+                                 unsigned s, uint32_t round) {
+    unsigned large = 0;
+    const uint32_t done = update2_leading(w, in, d0, d1, s, round, &large);
+    return done == in->n ? large : large | update2_rest(w, in, d0, d1, s, round, done);
+}
+
+/* sums[i] += d x[i] for those of n inputs, n > 0, that are at least `least` (1..128) in magnitude,
+ * |d| < 2^15. Returns how many these were. */
+static Q8_APART uint32_t q8_axpy_x(int32_t *sums, const int8_t *x, uint32_t n, int32_t d,
+                                   int32_t least) {
+    const int8_t *const end = x + n;
     uint32_t used = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (x[i] >= least || x[i] <= -least) {
-            sums[i] += d * x[i];
+    do {
+        const int32_t v = *x++;
+        if (v >= least || v <= -least) {
+            *sums += d * v;
             used++;
         }
-    }
+        sums++;
+    } while (x < end);
     return used;
 }
 

@@ -93,34 +93,26 @@ static uint32_t inputs_at_once(const q8_inputs *in) {
     return in->list != NULL || (uintptr_t)in->x % 4u != 0 ? 0 : in->n & ~7u;
 }
 
-static uint32_t dot4_leading_int8(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                  const q8_inputs *in) {
+static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
+                             const q8_inputs *in) {
     const uint32_t whole = inputs_at_once(in);
     if (whole > 0) {
-        dot4_int8(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
+        (wide ? dot4_int16 : dot4_int8)(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
     }
     return whole;
 }
 
-static uint32_t dot4_leading_int16(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                   const q8_inputs *in) {
-    const uint32_t whole = inputs_at_once(in);
-    if (whole > 0) {
-        dot4_int16(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
-    }
-    return whole;
-}
-
-/* As words: product, rounded and shifted, in both halves; added; watched. */
-static uint32_t update_words(const int8_t *x, uint32_t *w, const update_numbers *numbers,
-                             const int8_t *end) {
-    const update_numbers n = *numbers;
+#define BOTH 0x00010001u /* a factor: twice the lower half */
+static uint32_t update_words(const int8_t *x, uint32_t *w, uint32_t factor, const int8_t *end,
+                             unsigned shift, uint32_t round) {
+    const uint32_t rounding = (LIFT + round) * BOTH, mask = (0xFFFFu >> shift) * BOTH;
+    const uint32_t offset = WATCHED - (LIFT >> shift) * BOTH;
     uint32_t watch = 0xFFFFFFFFu;
     do {
-        const uint32_t steps = ((n.factor * (uint32_t)*x++ + n.rounding) >> n.shift) & n.mask;
-        const uint32_t moved = *w + steps + n.offset;
+        const uint32_t moved =
+            *w + (((factor * (uint32_t)*x++ + rounding) >> shift) & mask) + offset;
         watch &= moved | moved << 1;
-        *w++ = moved + n.unwatched;
+        *w++ = moved - WATCHED;
     } while (x < end);
     return watch;
 }

@@ -97,24 +97,17 @@
     "lsls r4, r7, #16\n"                                                                           \
     "orrs r7, r4\n"
 
-/* sums[4]: two pairs, p and q, times the inputs from x to end, at least one and a multiple of 4.
- * r0 p, r1 q, r2 x, lr end, r7 mask, r8 to r11 totals and highs. */
-#define DOT4(name, TYPE, SIGN)                                                                     \
-    static __attribute__((naked, noinline)) void name(const uint32_t *p, const uint32_t *q,        \
-                                                      const int8_t *x, const int8_t *end,          \
-                                                      uint32_t *sums) {                            \
-        __asm__(SAVE                                                                               \
-                "mov lr, r3\n" CLEAR_SUMS                                                          \
-                "1:\n" TWO_INPUTS(TYPE, SIGN, 0) TWO_INPUTS(TYPE, SIGN, 2)                         \
-                "adds r2, #4\n"                                                                    \
-                "cmp r2, lr\n"                                                                     \
-                "bne 1b\n"                                                                         \
-                "ldr r0, [sp, #36]\n" STORE_SUMS RETURN);                                          \
-    }
-DOT4(dot4_int8, INT8, POSITIVE)
-DOT4(dot4_int8_signed, INT8, SIGNED)
-DOT4(dot4_int16, INT16, POSITIVE)
-DOT4(dot4_int16_signed, INT16, SIGNED)
+/* One of the loops below, all else being the same: */
+enum { INT8_POSITIVE, INT8_SIGNED, INT16_POSITIVE, INT16_SIGNED, INT16_LISTED };
+#define LOOP(number, body)                                                                         \
+    "cmp r4, #" #number "\n"                                                                       \
+    "bne 2f\n"                                                                                     \
+    "1:\n" body "bne 1b\n"                                                                         \
+    "b 9f\n"                                                                                       \
+    "2:\n"
+#define NEXT(inputs)                                                                               \
+    "adds r2, #" #inputs "\n"                                                                      \
+    "cmp r2, lr\n"
 
 #define PAIR_LISTED(from, total, high)                                                             \
     "ldr r6, [" from ", r4]\n"                                                                     \
@@ -125,13 +118,21 @@ DOT4(dot4_int16_signed, INT16, SIGNED)
     "lsrs r6, #16\n"                                                                               \
     "add " high ", r6\n"
 
-/* The same from masters for listed inputs, at least one, of which none is below 0. r3 list. */
-static __attribute__((naked, noinline)) void dot4_listed(const uint32_t *p, const uint32_t *q,
-                                                         const int8_t *x, const uint16_t *list,
-                                                         const uint16_t *end, uint32_t *sums) {
+
+/* sums[4]: two pairs, p and q, times the inputs from x to end, at least one and a multiple of 4; or
+ * times the inputs listed from `list` to end, at least one and none below 0. r0 p, r1 q, r2 x, r3
+ * list, lr end, r7 mask, r8 to r11 totals and highs. */
+static __attribute__((naked, noinline)) void dot4(const uint32_t *p, const uint32_t *q,
+                                                  const int8_t *x, const uint16_t *list,
+                                                  const void *end, uint32_t *sums, int loop) {
     __asm__(SAVE
             "ldr r4, [sp, #36]\n"
             "mov lr, r4\n" CLEAR_SUMS
+            "ldr r4, [sp, #44]\n"
+            LOOP(0, TWO_INPUTS(INT8, POSITIVE, 0) TWO_INPUTS(INT8, POSITIVE, 2) NEXT(4))
+            LOOP(1, TWO_INPUTS(INT8, SIGNED, 0) NEXT(2))
+            LOOP(2, TWO_INPUTS(INT16, POSITIVE, 0) TWO_INPUTS(INT16, POSITIVE, 2) NEXT(4))
+            LOOP(3, TWO_INPUTS(INT16, SIGNED, 0) NEXT(2))
             "1:\n"
             "ldrh r4, [r3]\n"
             "adds r3, #2\n"
@@ -139,6 +140,7 @@ static __attribute__((naked, noinline)) void dot4_listed(const uint32_t *p, cons
             "lsls r4, #2\n" PAIR_LISTED("r0", "r8", "r9") PAIR_LISTED("r1", "r10", "r11")
             "cmp r3, lr\n"
             "bne 1b\n"
+            "9:\n"
             "ldr r0, [sp, #40]\n" STORE_SUMS RETURN);
 }
 
@@ -146,16 +148,17 @@ static __attribute__((naked, noinline)) void dot4_listed(const uint32_t *p, cons
 
 /* The sums of two pairs, the second `stride` words on, over the first inputs, as many as returned;
  * of u instead of u - 128. */
-typedef void dot4_kernel(const uint32_t *, const uint32_t *, const int8_t *, const int8_t *,
-                         uint32_t *);
-static uint32_t dot4(dot4_kernel *positive, dot4_kernel *with_sign, int32_t *sums,
-                     const uint32_t *w, uint32_t stride, const q8_inputs *in) {
-    const uint32_t whole = in->n & ~3u;
-    dot4_kernel *const kernel = in->positive ? positive : with_sign;
-    if (in->list != NULL || whole == 0) {
+static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
+                             const q8_inputs *in) {
+    const int listed = in->list != NULL;
+    const uint32_t whole = listed ? in->n : in->n & ~3u;
+    const void *end = listed ? (const void *)(in->list + whole) : in->x + whole;
+    const int loop =
+        listed ? INT16_LISTED : (wide ? INT16_POSITIVE : INT8_POSITIVE) + (in->positive ? 0 : 1);
+    if (whole == 0 || (listed && !(wide && in->positive))) {
         return 0;
     }
-    kernel(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
+    dot4(w, w + stride, in->x, in->list, end, (uint32_t *)sums, loop);
     if (!in->positive) {
         int32_t sum = in->sum;
         for (uint32_t i = whole; i < in->n; i++) {
@@ -166,20 +169,6 @@ static uint32_t dot4(dot4_kernel *positive, dot4_kernel *with_sign, int32_t *sum
         }
     }
     return whole;
-}
-
-static uint32_t dot4_leading_int8(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                  const q8_inputs *in) {
-    return dot4(dot4_int8, dot4_int8_signed, sums, w, stride, in);
-}
-
-static uint32_t dot4_leading_int16(int32_t *sums, const uint32_t *w, uint32_t stride,
-                                   const q8_inputs *in) {
-    if (in->list != NULL && in->positive && in->n > 0) {
-        dot4_listed(w, w + stride, in->x, in->list, in->list + in->n, (uint32_t *)sums);
-        return in->n;
-    }
-    return dot4(dot4_int16, dot4_int16_signed, sums, w, stride, in);
 }
 
 /* clang-format off */
@@ -200,21 +189,35 @@ static uint32_t dot4_leading_int16(int32_t *sums, const uint32_t *w, uint32_t st
     "add r6, r10\n"                                                                                \
     "stmia r1!, {r6}\n"
 
+/* Twice the lower half of a register. */
+#define BOTH(register, free)                                                                       \
+    "lsls " free ", " register ", #16\n"                                                           \
+    "adds " register ", " free "\n"
+
 /* r0 x, r1 w, r2 factor, r3 mask, r4 shift, r7 watch, r8 rounding, r9 offset, r10 -WATCHED, r11
  * end. */
 static __attribute__((naked, noinline)) uint32_t update_words(const int8_t *x, uint32_t *w,
-                                                              const update_numbers *numbers,
-                                                              const int8_t *end) {
+                                                              uint32_t factor, const int8_t *end,
+                                                              unsigned shift, uint32_t round) {
     __asm__(SAVE
             "mov r11, r3\n"
-            "ldmia r2!, {r4, r5, r6}\n"
-            "mov r8, r4\n"
-            "mov r9, r5\n"
-            "mov r10, r6\n"
-            "ldmia r2!, {r3, r4, r5}\n"
-            "mov r2, r5\n"
+            "ldr r4, [sp, #36]\n"
+            "ldr r5, [sp, #40]\n"
+            "movs r6, #1\n"
+            "lsls r6, #14\n" /* LIFT */
+            "adds r5, r6\n" BOTH("r5", "r3")
+            "mov r8, r5\n"
+            "lsrs r6, r4\n" BOTH("r6", "r3")
+            "movs r5, #32\n"
+            "lsls r5, #8\n" BOTH("r5", "r3") /* WATCHED */
+            "subs r6, r5, r6\n"
+            "mov r9, r6\n"
+            "rsbs r5, #0\n"
+            "mov r10, r5\n"
             "movs r7, #0\n"
             "mvns r7, r7\n"
+            "lsrs r3, r7, #16\n"
+            "lsrs r3, r4\n" BOTH("r3", "r5")
             "1:\n" UPDATE(0) UPDATE(1) UPDATE(2) UPDATE(3)
             "adds r0, #4\n"
             "cmp r0, r11\n"

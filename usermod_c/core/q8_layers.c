@@ -40,7 +40,10 @@ static int32_t relu6_limit(int exponent) {
 }
 
 void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation) {
-    const uint8_t kind = work->net->layers[l].activation;
+    const tinc_layer *layer = &work->net->layers[l];
+    const uint8_t kind = layer->activation;
+    activation->scales = tinc_scales(work->net, layer);
+    activation->bias = tinc_bias(work->net, layer);
     activation->in = tinc_q8_input_exponent(work, l);
     activation->out = output_exponent(work, l);
     activation->cut = 0;
@@ -54,38 +57,33 @@ void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation)
     }
 }
 
-#define MOST_WIDENED 30u
-
-void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation, tinc_rows rows) {
-    tinc_tensor *values = tinc_tensor_of(work, l, TINC_VALUES);
+void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint8_t both = TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS;
-    values->exponent = (int16_t)activation->out;
-    if (!work->learning || (layer->flags & both) != both || activation->high < 127) {
-        return;
+    tinc_tensor_of(work, l, TINC_VALUES)->exponent = (int16_t)activation->out;
+    if (work->learning && (layer->flags & both) == both && activation->high >= 127 &&
+        activation->cut > tinc_layer_outputs(layer) >> 5) {
+        tinc_layer_state *state = &tinc_layer_states(work->net)[l];
+        state->widened += state->widened < TINC_MOST_WIDENED;
     }
-    tinc_layer_state *state = &tinc_layer_states(work->net)[l];
-    const uint32_t cut = activation->cut + (rows.from > 0 ? values->live : 0); /* strips before */
-    const uint32_t height = layer->kind == TINC_DENSE ? 1u : layer->output_shape[0];
-    if (rows.to == height && cut > tinc_layer_outputs(layer) >> 5 &&
-        state->widened < MOST_WIDENED) {
-        state->widened++;
-    }
-    values->live = (uint16_t)(cut < 0xFFFFu ? cut : 0xFFFFu);
 }
 
 /* With scale = m 2^e: out = (sum 2^-shift m + bias) 2^-last, so that a product has 30 bits. */
-void tinc_q8_scaling(const tinc_work *work, uint32_t l, uint32_t row,
-                     const q8_activation *activation, q8_scaling *scaling) {
-    const tinc_layer *layer = &work->net->layers[l];
-    const uint32_t scale = tinc_scales(work->net, layer)[row];
-    const int32_t *bias = tinc_bias(work->net, layer);
-    const int last = (int)activation->shift;
-    const int total = activation->out - activation->in - q8_exponent(scale);
+void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
+                      q8_scaling *scaling) {
+    const int last = (int)activation->shift, left = last - 20 - activation->out;
     const int32_t limit = last == 22 ? (int32_t)1 << 29 : ((int32_t)1 << 30) - ((int32_t)1 << 22);
-    scaling->mantissa = (uint16_t)q8_mantissa(scale);
-    scaling->shift = (int16_t)(total - last);
-    scaling->bias = tinc_q8_shift(bias[row], last - 20 - activation->out, limit);
+    const int32_t most =
+        left > 0 ? limit >> left : limit; /* steps are at least 2^-24: no bit is lost */
+    const uint32_t *scale = activation->scales + row;
+    const int32_t *bias = activation->bias + row;
+    for (q8_scaling *const end = scaling + n; scaling < end; scaling++) {
+        const uint32_t bits = *scale++;
+        scaling->mantissa = (uint16_t)q8_mantissa(bits);
+        scaling->shift = (int16_t)(activation->out - activation->in - q8_exponent(bits) - last);
+        scaling->bias =
+            left > 0 ? q8_clamp(*bias++, most) * (1 << left) : tinc_q8_shift(*bias++, left, limit);
+    }
 }
 
 /* What a ReLU cuts off below is no loss. */
@@ -142,26 +140,26 @@ void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_ro
     } else {
         tinc_q8_run_pool(work, l, in, out, rows);
     }
-    tinc_q8_end(work, l, &activation, rows);
+    tinc_q8_end(work, l, &activation);
 }
 
 void tinc_q8_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask) {
     const tinc_layer *layer = &work->net->layers[l];
     const int8_t *v = values;
     const uint32_t n = tinc_layer_outputs(layer);
-    int32_t low = 1, high = 127; /* what passed */
+    int32_t low = 1, high = 127; /* what passed; none where 6 is no more than a step */
     if (layer->activation == TINC_LINEAR) {
         low = -127;
     } else if (layer->activation == TINC_RELU6) { /* where int8 ends before 6, none was cut */
         const int32_t limit = relu6_limit(tinc_tensor_of(work, l, TINC_VALUES)->exponent);
         high = limit < 127 ? limit - 1 : 127;
     }
-    const uint32_t span = (uint32_t)(high - low);
+    const uint32_t passing = (uint32_t)(high - low + 1);
     for (uint32_t i = 0; i < n; i += 8) {
         const uint32_t end = n - i < 8 ? n - i : 8;
         unsigned bits = 0;
         for (uint32_t b = 0; b < end; b++) {
-            bits |= (unsigned)((uint32_t)(v[i + b] - low) <= span) << b;
+            bits |= (unsigned)((uint32_t)(v[i + b] - low) < passing) << b;
         }
         mask[i / 8u] = (uint8_t)bits;
     }
@@ -182,10 +180,9 @@ void tinc_q8_settle(tinc_work *work, uint32_t l) {
         return;
     }
     tensor->exponent = (int16_t)(tensor->exponent - shift);
-    for (uint32_t i = 0; i < n; i++) {
-        if (delta[i] != 0) { /* rounding up must not make a bit more */
-            delta[i] = tinc_q8_shift(delta[i], shift, 32767);
-        }
+    for (uint32_t i = 0; i < n; i++) { /* rounding up must not make a bit more */
+        delta[i] = shift > 0 ? delta[i] * (1 << shift)
+                             : q8_clamp(q8_round(delta[i], (unsigned)-shift), 32767);
     }
 }
 

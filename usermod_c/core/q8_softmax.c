@@ -43,10 +43,10 @@ uint32_t tinc_q8_probabilities(const void *logits, uint32_t n, float *probabilit
     return softmax_of_logits(logits, n, (tinc_word *)(void *)probabilities);
 }
 
-/* p - onehot in fixed point, where the bits of p are; returns the sum of magnitudes. The target gets
- * what the others give, to the last bit: a sum other than 0 would push all logits up or down for
- * ever, which the softmax does not see. Of 1 only 1 - 2^-15 is kept, so that 15 bits and a sign hold
- * it. */
+/* p - onehot in fixed point, where the bits of p are; returns the sum of magnitudes. The target
+ * gets what the others give, to the last bit: a sum other than 0 would push all logits up or down
+ * for ever, which the softmax does not see. Of 1 only 1 - 2^-15 is kept, so that 15 bits and a sign
+ * hold it. */
 static uint32_t subtract_onehot(int32_t *p, uint32_t n, uint32_t target) {
     const int32_t most = (1 << DELTA_POINT) - 1;
     int32_t others = 0;

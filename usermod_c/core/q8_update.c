@@ -21,18 +21,6 @@ typedef struct {
     int wide; /* masters, else int8 */
 } q8_row;
 
-static q8_row row_of(const tinc_net *net, const tinc_layer *layer, uint32_t row) {
-    const int wide = q8_is_wide(layer);
-    const uint32_t n = tinc_row_weights(layer);
-    uint8_t *weights = tinc_weights(net, layer);
-    if (layer->kind == TINC_DEPTHWISE) { /* n is the channels there */
-        const uint32_t bytes = wide ? 2u : 1u;
-        return (q8_row){weights + row * bytes, n * bytes, tinc_weight_rows(layer), wide};
-    }
-    const uint32_t pair_bytes = wide ? 4u * n : 4u * ((n + 1u) / 2u);
-    return (q8_row){weights + row / 2u * pair_bytes + 2u * (row & 1u), wide ? 4u : 0, n, wide};
-}
-
 static uint8_t *weight_at(const q8_row *row, uint32_t i) {
     return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
 }
@@ -40,13 +28,13 @@ static uint8_t *weight_at(const q8_row *row, uint32_t i) {
 /* A weight in its own units: a master, or an int8. */
 static int32_t read_weight(const q8_row *row, uint32_t i) {
     const uint8_t *at = weight_at(row, i);
-    return row->wide ? *(const uint16_t *)(const void *)at - 32896 : *at - 128;
+    return row->wide ? *(const tinc_half *)(const void *)at - 32896 : *at - 128;
 }
 
 static void write_weight(const q8_row *row, uint32_t i, int32_t w) {
     uint8_t *at = weight_at(row, i);
     if (row->wide) {
-        *(uint16_t *)(void *)at = (uint16_t)(w + 32896);
+        *(tinc_half *)(void *)at = (uint16_t)(w + 32896);
     } else {
         *at = (uint8_t)(w + 128);
     }
@@ -63,19 +51,6 @@ static int change_weight(const q8_row *row, uint32_t i, int32_t change) {
     write_weight(row, i, w);
     w = row->wide ? (w + 128) >> 8 : w;
     return w < -LARGE || w >= LARGE;
-}
-
-/* Halve a row and double its scale; the largest scale stays, and the weights are cut instead. */
-static void shrink_row(const tinc_net *net, const tinc_layer *layer, uint32_t index) {
-    const q8_row row = row_of(net, layer, index);
-    uint32_t *scale = &tinc_scales(net, layer)[index];
-    const int may_grow = q8_log2(*scale) < LARGEST_SCALE;
-    const int32_t most = row.wide ? LARGE * 256 - 129 : LARGE - 1;
-    for (uint32_t i = 0; i < row.n; i++) {
-        const int32_t w = read_weight(&row, i);
-        write_weight(&row, i, may_grow ? (w + 1) >> 1 : q8_clamp(w, most));
-    }
-    *scale += may_grow ? (uint32_t)1 << 23 : 0;
 }
 
 /* v * 2^s, within +-limit; bits that fall off count by chance. |v| <= 2^30, noise of 16 bits. */
@@ -113,10 +88,14 @@ typedef struct {
     const tinc_layer *layer;
     const int8_t *x;
     const int32_t *delta;
-    uint32_t draw; /* of the generator: its noise rounds */
-    int32_t least; /* |x| of inputs that count */
-    int bias;      /* a gradient times 2^bias counts in the bias, */
-    int weights;   /* and times x 2^weights / scale in masters */
+    uint8_t *weights_at;
+    int wide; /* they are masters, else int8 */
+    uint32_t *scales;
+    int32_t *bias_at; /* NULL where it is not trained */
+    uint32_t draw;    /* of the generator: its noise rounds */
+    int32_t least;    /* |x| of inputs that count */
+    int bias;         /* a gradient times 2^bias counts in the bias, */
+    int weights;      /* and times x 2^weights / scale in masters */
 } q8_step;
 
 static q8_step step_of(tinc_work *work, uint32_t l) {
@@ -124,10 +103,17 @@ static q8_step step_of(tinc_work *work, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     const int rate = q8_log2(tinc_float_bits(net->state->learning_rate));
     const int gradient = tinc_tensor_of(work, l, TINC_DELTA)->exponent + rate;
-    q8_step step = {work, layer, NULL,          tinc_place(work, l, TINC_DELTA),
-                    0,    0,     gradient + 20, gradient + 8};
+    q8_step step = {.work = work,
+                    .layer = layer,
+                    .delta = tinc_place(work, l, TINC_DELTA),
+                    .bias_at = layer->flags & TINC_TRAIN_BIAS ? tinc_bias(net, layer) : NULL,
+                    .bias = gradient + 20,
+                    .weights = gradient + 8};
     if (layer->flags & TINC_TRAIN_WEIGHTS) {
         step.x = tinc_input(work, l);
+        step.weights_at = tinc_weights(net, layer);
+        step.wide = q8_is_wide(layer);
+        step.scales = tinc_scales(net, layer);
         step.draw = tinc_next(net->state);
         step.least = least_input(net->state, step.x, tinc_layer_inputs(net, l));
         step.weights += tinc_q8_input_exponent(work, l);
@@ -135,99 +121,127 @@ static q8_step step_of(tinc_work *work, uint32_t l) {
     return step;
 }
 
-static int row_exponent(const q8_step *step, uint32_t row) {
-    return step->weights - q8_log2(tinc_scales(step->work->net, step->layer)[row]);
+static q8_row row_of(const q8_step *step, uint32_t row) {
+    const tinc_layer *layer = step->layer;
+    const uint32_t n = tinc_row_weights(layer), bytes = step->wide ? 2u : 1u;
+    if (layer->kind == TINC_DEPTHWISE) { /* n is the channels there */
+        return (q8_row){step->weights_at + row * bytes, n * bytes, tinc_weight_rows(layer),
+                        step->wide};
+    }
+    const uint32_t pair_bytes = step->wide ? 4u * n : 4u * ((n + 1u) / 2u);
+    return (q8_row){step->weights_at + row / 2u * pair_bytes + 2u * (row & 1u), step->wide ? 4u : 0,
+                    n, step->wide};
 }
 
-static void update_bias(const q8_step *step, uint32_t row, int32_t sum) {
-    if (!(step->layer->flags & TINC_TRAIN_BIAS)) {
-        return;
+/* Halve a row and double its scale; the largest scale stays, and the weights are cut instead. */
+static void shrink_row(const q8_step *step, uint32_t index) {
+    const q8_row row = row_of(step, index);
+    uint32_t *scale = &step->scales[index];
+    const int may_grow = q8_log2(*scale) < LARGEST_SCALE;
+    const int32_t most = row.wide ? LARGE * 256 - 129 : LARGE - 1;
+    for (uint32_t i = 0; i < row.n; i++) {
+        const int32_t w = read_weight(&row, i);
+        write_weight(&row, i, may_grow ? (w + 1) >> 1 : q8_clamp(w, most));
     }
-    int32_t *bias = (int32_t *)tinc_bias(step->work->net, step->layer) + row;
-    const int32_t change = tinc_q8_shift(-sum, step->bias, LARGEST_BIAS);
-    const int32_t limit = change > 0 ? LARGEST_BIAS : -LARGEST_BIAS;
-    const int over = change > 0 ? *bias > limit - change : *bias < limit - change;
-    *bias = over ? limit : *bias + change;
+    *scale += may_grow ? (uint32_t)1 << 23 : 0;
+}
+
+Q8_INLINE int row_exponent(const q8_step *step, uint32_t row) {
+    return step->weights - q8_log2(step->scales[row]);
+}
+
+/* bias -= gradient 2^s */
+Q8_INLINE void change_bias(int32_t *bias, int32_t gradient, int s) {
+    const int32_t change = q8_shift(-gradient, s, LARGEST_BIAS);
+    const int32_t most = change > 0 ? LARGEST_BIAS - change : LARGEST_BIAS;
+    const int32_t least = change < 0 ? -LARGEST_BIAS - change : -LARGEST_BIAS;
+    const int32_t old = *bias > most ? most : (*bias < least ? least : *bias);
+    *bias = old + change;
 }
 
 /* ---- dense ---- */
 
 /* Int8 weights of a row += d x / 2^(s+8), each rounded by chance. */
-static int update_int8(const q8_step *step, uint32_t index, const q8_inputs *in, int32_t d, int s) {
-    const q8_row row = row_of(step->work->net, step->layer, index);
-    int large = 0;
+static unsigned update_int8(const q8_step *step, uint32_t index, const q8_inputs *in, int32_t d,
+                            int s) {
+    if (d == 0) {
+        return 0;
+    }
+    const q8_row row = row_of(step, index);
+    unsigned large = 0;
     for (uint32_t k = 0; k < in->n; k++) {
         const uint32_t i = in->list != NULL ? in->list[k] : k;
         const uint32_t noise = tinc_noise16(step->draw, index * row.n + i);
-        large |= change_weight(&row, i, dithered(d * in->x[i], -s - 8, noise, 127));
+        large |= (unsigned)change_weight(&row, i, dithered(d * in->x[i], -s - 8, noise, 127));
     }
     return large;
 }
 
-/* The gradients of a pair of rows become factors of int8, with as many bits as the larger may have;
- * they share a shift, so that two products can be had from one. Returns that shift. */
-static int factors_of(const q8_step *step, uint32_t first, int32_t d[2]) {
-    int s = MOST_SHIFT;
-    for (uint32_t r = 0; r < 2; r++) {
-        if (d[r] != 0) {
-            const int bits = (int)tinc_bit_length(q8_magnitude(d[r]));
-            const int most = 7 - bits - row_exponent(step, first + r);
-            s = most < s ? most : s;
-        }
-    }
-    s = s > 1 ? s : 1;
-    for (uint32_t r = 0; r < 2; r++) {
-        if (d[r] != 0) {
-            d[r] = tinc_q8_shift(-d[r], row_exponent(step, first + r) + s, 127);
-        }
-    }
-    return s;
+/* The largest shift at which a row's gradient becomes a factor of at most 7 bits. */
+Q8_INLINE int most_shift(int32_t d, int exponent) {
+    return 7 - (int)tinc_bit_length(q8_magnitude(d)) - exponent;
 }
 
-/* A pair of rows with these gradients, 0 for a row that is not listed. */
-static void update_pair(const q8_step *step, uint32_t first, int32_t d[2], const q8_inputs *in) {
-    const tinc_net *net = step->work->net;
-    const tinc_layer *layer = step->layer;
-    const int s = factors_of(step, first, d), wide = q8_is_wide(layer);
+/* A pair of rows with these gradients, 0 for a row that is not listed, which then is taken to be as
+ * the other one. They become factors of int8 that share a shift, so that two products can be had
+ * from one. */
+static Q8_APART void update_pair(const q8_step *step, uint32_t first, int32_t d0, int32_t d1,
+                                 const q8_inputs *in) {
+    const int exponent0 = row_exponent(step, d0 != 0 ? first : first + 1u);
+    const int exponent1 = row_exponent(step, d1 != 0 ? first + 1u : first);
+    const int s0 = most_shift(d0, exponent0), s1 = most_shift(d1, exponent1);
+    int s = s0 < s1 ? s0 : s1;
+    s = s > MOST_SHIFT ? MOST_SHIFT : (s < 1 ? 1 : s);
+    d0 = q8_shift(-d0, exponent0 + s, 127);
+    d1 = q8_shift(-d1, exponent1 + s, 127);
     unsigned large = 0;
-    if (wide && (d[0] | d[1]) != 0) {
-        uint32_t *pair = (uint32_t *)tinc_weights(net, layer) + first / 2u * layer->input_shape[0];
+    step->work->backward += in->n * ((uint32_t)(d0 != 0) + (d1 != 0));
+    if (!step->wide) {
+        large = update_int8(step, first, in, d0, s);
+        large |= update_int8(step, first + 1u, in, d1, s) << 1;
+    } else if ((d0 | d1) != 0) {
+        uint32_t *pair =
+            (uint32_t *)(void *)step->weights_at + first / 2u * step->layer->input_shape[0];
         const uint32_t round = tinc_noise16(step->draw, first / 2u) >> (16 - s);
-        large = tinc_q8_update_pair(pair, in, d, (unsigned)s, round);
+        large = tinc_q8_update_pair(pair, in, d0, d1, (unsigned)s, round);
     }
-    for (uint32_t r = 0; r < 2; r++) {
-        if (d[r] != 0) {
-            step->work->backward += in->n;
-            if (wide ? large >> r & 1u : (unsigned)update_int8(step, first + r, in, d[r], s)) {
-                shrink_row(net, layer, first + r);
-            }
+    for (; large != 0; large >>= 1, first++) {
+        if (large & 1u) {
+            shrink_row(step, first);
         }
+    }
+}
+
+static Q8_APART void change_biases(const q8_step *step, const uint16_t *list, uint32_t listed) {
+    const int32_t *delta = step->delta;
+    int32_t *bias = step->bias_at;
+    const int s = step->bias;
+    for (; bias != NULL && listed > 0; listed--, list++) {
+        change_bias(&bias[*list], delta[*list], s);
     }
 }
 
 static void update_dense(const q8_step *step, const uint16_t *list, uint32_t listed,
                          uint32_t inputs, uint16_t *room) {
     const tinc_layer *layer = step->layer;
-    const uint32_t trained = tinc_trained_channels(layer, layer->input_shape[0]);
-    q8_inputs in = {NULL, NULL, 0, 0, 0};
-    if (layer->flags & TINC_TRAIN_WEIGHTS) {
-        in = tinc_q8_inputs(step->x, inputs < trained ? inputs : trained, step->least, room);
+    const uint16_t *const end = list + listed;
+    change_biases(step, list, listed);
+    if (!(layer->flags & TINC_TRAIN_WEIGHTS)) {
+        return;
     }
-    for (uint32_t k = 0; k < listed; k++) {
-        const uint32_t first = list[k] & ~1u;
-        int32_t d[2] = {0, 0};
-        d[list[k] & 1u] = step->delta[list[k]];
-        if (k + 1u < listed && list[k + 1u] == first + 1u && list[k] == first) {
-            d[1] = step->delta[list[++k]];
+    const uint32_t trained = tinc_trained_channels(layer, layer->input_shape[0]);
+    const q8_inputs in =
+        tinc_q8_inputs(step->x, inputs < trained ? inputs : trained, step->least, room);
+    while (in.n > 0 && list < end) {
+        const uint32_t row = *list++, first = row & ~1u;
+        int32_t d0 = step->delta[row], d1 = 0;
+        if (row != first) {
+            d1 = d0;
+            d0 = 0;
+        } else if (list < end && *list == row + 1u) {
+            d1 = step->delta[*list++];
         }
-        for (uint32_t r = 0; r < 2; r++) {
-            if (d[r] != 0) {
-                update_bias(step, first + r, d[r]);
-            }
-        }
-        if (in.n > 0) {
-            update_pair(step, first, d, &in);
-        }
+        update_pair(step, first, d0, d1, &in);
     }
 }
 
@@ -296,8 +310,7 @@ static int32_t sum_gradient(const q8_step *step, uint32_t row, int with_weights,
 
 /* One rounding for the whole gradient. */
 static void apply_gradient(const q8_step *step, uint32_t index, const int32_t *gradient) {
-    const tinc_net *net = step->work->net;
-    const q8_row row = row_of(net, step->layer, index);
+    const q8_row row = row_of(step, index);
     const int units = row.wide ? 0 : 8;
     const int s = row_exponent(step, index) + 15 - gradient_bits(step->layer) - units;
     int large = 0;
@@ -309,7 +322,7 @@ static void apply_gradient(const q8_step *step, uint32_t index, const int32_t *g
         }
     }
     if (large) {
-        shrink_row(net, step->layer, index);
+        shrink_row(step, index);
     }
 }
 
@@ -331,7 +344,7 @@ static void update_conv(const q8_step *step, int32_t *gradient) {
     /* of a convolution every row is trained, of a depthwise one only the first channels */
     const uint32_t trained =
         layer->kind == TINC_DEPTHWISE ? tinc_trained_channels(layer, rows) : rows;
-    const uint32_t n = trains ? row_of(step->work->net, layer, 0).n : 0;
+    const uint32_t n = trains ? row_of(step, 0).n : 0;
     for (uint32_t row = 0; row < rows; row++) {
         const int with_weights = trains && row < trained;
         for (uint32_t i = n; i-- > 0;) {
@@ -341,7 +354,9 @@ static void update_conv(const q8_step *step, int32_t *gradient) {
         if (with_weights) {
             apply_gradient(step, row, gradient);
         }
-        update_bias(step, row, sum);
+        if (step->bias_at != NULL) {
+            change_bias(&step->bias_at[row], sum, step->bias);
+        }
     }
 }
 

@@ -1,21 +1,20 @@
 /* Capacity in use: units and classes come and go within what the image has room for. */
 #include "fixed.h"
 
-/* Only dense layers change, and of hidden ones, those that another dense one follows. */
-static int is_resizable(const tinc_net *net, uint32_t l) {
+/* Only dense layers change, the first `layers` of them, and hidden ones when another dense one
+ * follows. Who writes a layer's rows and the next one's columns asks for what is trained. */
+static int check_layer(tinc_net *net, uint32_t l, uint32_t layers, uint32_t trained) {
     const tinc_layer *layer = &net->layers[l];
-    const int last = l + 1 == net->layer_count;
-    return layer->kind == TINC_DENSE && (last || layer[1].kind == TINC_DENSE);
-}
-
-/* Resizing writes a layer's rows and, for hidden layers, the next layer's columns. */
-static int check_writable(tinc_net *net, uint32_t l) {
-    const uint32_t all = TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS;
-    if (l >= net->layer_count || !is_resizable(net, l) || net->layers[l].flags != all ||
-        (l + 1 < net->layer_count && !(net->layers[l + 1].flags & TINC_TRAIN_WEIGHTS))) {
-        return tinc_fail(net, TINC_E_LAYER, l, l, net->layer_count);
+    if (l >= layers || layer->kind != TINC_DENSE || trained & ~(uint32_t)layer->flags ||
+        (l + 1 < net->layer_count && (layer[1].kind != TINC_DENSE ||
+                                      trained & ~(uint32_t)layer[1].flags & TINC_TRAIN_WEIGHTS))) {
+        return tinc_fail(net, TINC_E_LAYER, l, l, layers);
     }
     return TINC_OK;
+}
+
+static int check_writable(tinc_net *net, uint32_t l) {
+    return check_layer(net, l, net->layer_count, TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS);
 }
 
 #if TINYINC_F32
@@ -96,41 +95,39 @@ static int f32_least_useful(const tinc_net *net, uint32_t l) {
 #define INT8_ZERO 128
 #define MOST_MASTER (95 << MASTER_POINT) /* in size: further out a row is halved */
 
-/* Where the weight of a row for input i lies, in elements of its type. */
-static uint32_t place_of(const tinc_layer *layer, uint32_t row, uint32_t i) {
-    const uint32_t pair = row >> 1, second = row & 1u, n = layer->input_shape[0];
-    return layer->weight_type == TINC_WEIGHT_INT16
-               ? (pair * n + i) * 2u + second
-               : (pair * ((n + 1u) >> 1) + (i >> 1)) * 4u + second * 2u + (i & 1u);
+/* Where the weight of a row for input i lies: rows in pairs, and int8 inputs as well. */
+static uint8_t *weight_at(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i) {
+    const uint32_t int8 = layer->weight_type == TINC_WEIGHT_INT8;
+    const uint32_t words = (layer->input_shape[0] + int8) >> int8; /* of a pair of rows */
+    const uint32_t word = (row >> 1) * words + (i >> int8);
+    return (uint8_t *)tinc_weights(net, layer) + 4u * word + 2u * (row & 1u) + (i & int8);
 }
 
 /* A weight in steps of its row's scale, with MASTER_POINT bits behind the point. */
 static int32_t read_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i) {
-    const void *weights = tinc_weights(net, layer);
-    const uint32_t place = place_of(layer, row, i);
+    const uint8_t *at = weight_at(net, layer, row, i);
     return layer->weight_type == TINC_WEIGHT_INT16
-               ? ((const uint16_t *)weights)[place] - MASTER_ZERO
-               : (((const uint8_t *)weights)[place] - INT8_ZERO) * (1 << MASTER_POINT);
+               ? *(const tinc_half *)(const void *)at - MASTER_ZERO
+               : (*at - INT8_ZERO) * (1 << MASTER_POINT);
 }
 
 static void write_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i,
                          int32_t weight) {
-    void *weights = tinc_weights(net, layer);
-    const uint32_t place = place_of(layer, row, i);
+    uint8_t *at = weight_at(net, layer, row, i);
     if (layer->weight_type == TINC_WEIGHT_INT16) {
-        ((uint16_t *)weights)[place] = (uint16_t)(weight + MASTER_ZERO);
+        *(tinc_half *)(void *)at = (uint16_t)(weight + MASTER_ZERO);
     } else {
         const int32_t half = 1 << (MASTER_POINT - 1);
-        ((uint8_t *)weights)[place] = (uint8_t)(((weight + half) >> MASTER_POINT) + INT8_ZERO);
+        *at = (uint8_t)(((weight + half) >> MASTER_POINT) + INT8_ZERO);
     }
 }
 
 #define LOG2_6 169408 /* with 16 bits behind the point */
 #define LOG2_47_5 365026
 
-/* log2 sqrt(6 / inputs), with 16 bits behind the point. */
+/* log2 sqrt(6 / inputs), with 16 bits behind the point; where there are none yet, as for one. */
 static int32_t log_he_bound(uint32_t inputs) {
-    return (LOG2_6 - tinc_bits_log2(tinc_bits_of(inputs, 0))) >> 1;
+    return (LOG2_6 - tinc_bits_log2(tinc_bits_of(inputs > 0 ? inputs : 1u, 0))) >> 1;
 }
 
 /* A bound 2^log in a row's weights, at most what they can hold. */
@@ -259,7 +256,8 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units) {
     return TINC_OK;
 }
 
-static void copy(uint8_t *to, const uint8_t *from, uint32_t bytes) {
+/* Kept apart: inlined twice it is longer. */
+static __attribute__((noinline)) void copy(uint8_t *to, const uint8_t *from, uint32_t bytes) {
     for (uint32_t i = 0; i < bytes; i++) {
         to[i] = from[i];
     }
@@ -314,8 +312,8 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
 }
 
 int tinc_least_useful(tinc_net *net, uint32_t layer) {
-    if (layer >= net->layer_count - 1u || !is_resizable(net, layer)) {
-        return tinc_fail(net, TINC_E_LAYER, layer, layer, net->layer_count - 1u);
+    if (check_layer(net, layer, net->layer_count - 1u, 0)) {
+        return net->fault.code;
     }
     return FORMAT_CALL(net, least_useful(net, layer));
 }

@@ -141,9 +141,10 @@ typedef struct {
 enum { TINC_TRAIN_WEIGHTS = 1, TINC_TRAIN_BIAS = 2 };
 typedef struct {
     uint8_t kind;       /* TINC_DENSE.. */
-    uint8_t activation; /* TINC_LINEAR (the last layer, pools), TINC_RELU or TINC_RELU6 */
+    uint8_t activation; /* TINC_LINEAR..; last layer and pools linear, other dense layers not */
     uint8_t flags;
-    uint8_t update_eighths;       /* share of the input channels that is trained: 1, 2, 4 or 8 */
+    uint8_t update_eighths;       /* trained weights: of this share of the input channels, 1, 2,
+                                   * 4 or 8; others: 0 or 8 */
     uint8_t weight_type;          /* TINC_WEIGHT_F32.. */
     uint8_t bias_type;            /* TINC_BIAS_F32.. */
     uint8_t optimiser_slots;      /* per trained weight; 0 */
@@ -151,7 +152,8 @@ typedef struct {
     uint8_t kernel[2], stride[2]; /* height, width */
     uint8_t padding[4];           /* top, left, bottom, right; zeros */
     uint8_t dilation[2];          /* 1 */
-    uint16_t source;              /* TINC_ADD: an earlier layer of the same shape; else 0xFFFF */
+    uint16_t source;              /* TINC_ADD: a layer of the same shape, not the one right
+                                   * before; else 0xFFFF */
     uint32_t groups;              /* 1; depthwise: the channels; dense, pools and add: 0 */
     uint32_t input_shape[3];      /* capacity; dense: {inputs, 1, 1} */
     uint32_t output_shape[3];     /* capacity; dense: {units, 1, 1} */
@@ -166,7 +168,8 @@ typedef struct {
     uint32_t reserved[4];
 } tinc_layer;
 
-/* Start of the distilled memory, 64 bytes: samples as uint8, x = offset + step * q. */
+/* Start of the distilled memory, 64 bytes: samples as uint8, x = offset + step * q; in q8 these are
+ * -128 input_step and input_step. */
 typedef struct {
     uint32_t capacity;    /* slots, 0..65535 */
     uint32_t count;       /* slots in use, the first ones */
@@ -194,14 +197,14 @@ typedef struct {
     uint32_t generator;      /* random state, not 0 */
     uint32_t lessons;        /* samples learned, saturating */
     uint32_t trained;        /* of these, not skipped */
-    float learning_rate;     /* above 0, at most 10; q8: a power of two */
+    float learning_rate;     /* 1e-9..10; q8: a power of two */
     float static_ratio;      /* 0..1, rule static */
     float s_min, s_max;      /* 0..1, rules tinyprop and tinyprop2 (arXiv 2308.09201) */
     float zeta;              /* 0..1, per layer towards the input */
     float d_min, d_max;      /* 0..1, rule tinyprop2 (arXiv 2409.07109) */
     float beta;              /* 0..10 */
     float d_threshold;       /* 0..10: train when D reaches it */
-    float error_threshold;   /* above 0: rule sampled trains with probability Y / this */
+    float error_threshold;   /* 1e-6..1e6: rule sampled trains with probability Y / this */
     float hidden_ratio;      /* 0..1: share of hidden units that rule sampled trains */
     float input_threshold;   /* 0..1: share of the largest input below which it skips a weight */
     float rates[2];          /* reserved; 0 */
@@ -306,12 +309,13 @@ typedef struct {
     uint32_t offset;      /* in the scratch */
     uint32_t bytes;       /* a multiple of 8; 0: there is no such tensor */
     uint16_t first, last; /* moments, both included */
-    int16_t exponent;     /* while learning in q8: of a delta's block floating point */
-    uint16_t live;        /* while learning: a delta that something was added to */
+    int16_t exponent;     /* q8, in a call: log2 of what 1 is worth in TINC_VALUES, TINC_DELTA */
+    uint16_t live;        /* while learning: a TINC_DELTA that something was added to */
 } tinc_tensor;
 
 /* Fill tensors[layers * TINC_ROLES] for TINC_INFER or TINC_LEARN, at full capacity, and place them
- * so that those that live together do not overlap. Returns the bytes of scratch needed. */
+ * so that those that live together do not overlap; but layers that run in place have one place for
+ * their TINC_VALUES. Returns the bytes of scratch needed. */
 size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors);
 
 /* That number alone. */
@@ -320,18 +324,20 @@ size_t tinc_scratch_bytes(const tinc_net *net, int work);
 /* ---- forward.c and learn.c ---- */
 
 /* Class probabilities of a normalised sample x[inputs] into probabilities[active classes]; returns
- * the likeliest class (the lowest of equals). The scratch is aligned to 8. */
+ * the likeliest class (the lowest of equals). The scratch is aligned to 8. Both calls refuse a
+ * sample with a value that is NaN or beyond 1e30, in q8 -128 (TINC_E_SAMPLE_VALUE); in f32, when a
+ * layer gives such a value, they end with TINC_E_DIVERGED. */
 int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch,
                size_t scratch_bytes);
 
-/* One step of SGD on the sample under the state's rule. Updates trained tensors, y_max, generator
- * and counters; a diverging step (a layer gives NaN or a value beyond 1e30) is refused with
- * TINC_E_DIVERGED, so that weights stay finite: bindings return false for it, since it is no fault
- * of the caller's. counts[4 + layers], figures[TINC_STEP_FIGURES]. */
+/* One step of SGD on the sample under the state's rule. Updates trained tensors, in q8 with their
+ * scales, the layers' states, generator and counters. A diverging step is refused, so that weights
+ * stay finite: bindings return false for TINC_E_DIVERGED, since it is no fault of the caller's.
+ * counts[4 + layers], figures[TINC_STEP_FIGURES]. */
 int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes);
 
-/* ---- f32_dense.c, topk.c: kernels ---- */
+/* ---- f32_dense.c, topk.c: kernels, not in a core of q8 alone ---- */
 
 /* out[rows][columns] = a[rows][inner] b[inner][columns], row-major; out overlaps neither. */
 void tinc_matmul(float *out, const float *a, const float *b, size_t rows, size_t inner,
@@ -345,7 +351,8 @@ size_t tinc_topk(const float *values, size_t n, size_t k, uint16_t *indices);
 
 /* Put `units` more units of a layer to use. Hidden: incoming weights uniform in
  * +-sqrt(6 / inputs) (He et al. 2015), outgoing in half that bound of the next layer, bias 0.
- * Last layer: a class that starts with zero weights. */
+ * Last layer: a class that starts with zero weights. Only a dense layer that is trained, weights
+ * and bias, can be resized, a hidden one when the next is dense with trained weights. */
 int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units);
 
 /* Take one unit out of use; the last unit moves into its place. At least one stays. In the last
@@ -353,7 +360,7 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units);
 int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit);
 
 /* The hidden unit whose removal matters least: smallest sum of |outgoing| times sum of |incoming|
- * weights, bias included. */
+ * weights, bias included. 0 where no unit is in use. */
 int tinc_least_useful(tinc_net *net, uint32_t layer);
 
 /* ---- memory.c: the distilled memory ---- */
@@ -376,7 +383,8 @@ int tinc_quantise(tinc_net *net, const void *x, uint8_t *q);
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 
 /* The slot of a class (TINC_NONE: any) nearest to q, the lowest of equals, or TINC_E_SLOT when
- * there is none; *distance, where not NULL, gets the squared Euclidean distance in steps. */
+ * there is none (the fault is not set); *distance, where not NULL, gets the squared Euclidean
+ * distance in steps. */
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
 
 /* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding so that small
@@ -390,7 +398,7 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
  * counts as 1; nothing changes where vote is 0 or the memory empty. */
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
-/* ---- arithmetic.c: what libm would have given ---- */
+/* ---- arithmetic.c: what libm would have given, not in a core of q8 alone ---- */
 
 /* Relative error below 2e-7 for x in [-87, 88]; 0 below, the largest float above. */
 float tinc_exp(float x);

@@ -48,15 +48,20 @@ size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int
     size_t listed = 0, kept = 0, equal = 0;
     uint32_t any = 0, all = 0xFFFFFFFFu;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t key = magnitude(words, (uint32_t)i, integers);
-        if (key != 0) {
-            any |= key;
-            all &= key;
+        if (words[i] << 1 != 0) { /* no integer is so large that it loses its only bit */
             list[listed++] = (uint16_t)i;
         }
     }
-    if (listed <= k || any == all) {
-        return listed < k ? listed : k;
+    if (listed <= k) {
+        return listed;
+    }
+    for (size_t i = 0; i < listed; i++) {
+        const uint32_t key = magnitude(words, list[i], integers);
+        any |= key;
+        all &= key;
+    }
+    if (any == all) {
+        return k;
     }
     const uint32_t kth = kth_largest(words, list, listed, k, all, any ^ all, integers, &equal);
     for (size_t i = 0; i < listed; i++) {

@@ -104,9 +104,8 @@ def _open_header(structure):
         fail(faults.MAGIC)
     if header["version_major"] != 1:
         fail(faults.VERSION, 0, header["version_major"], 1)
-    for name, most in (("format", layout.Q8), ("head", 0)):
-        if header[name] > most:
-            fail(faults.FORMAT, layout.byte_of(layout.HEADER, name), header[name], most)
+    if header["format"] > layout.Q8:
+        fail(faults.FORMAT, 0, header["format"])
     if header["format"] == layout.Q8:
         fail(faults.COMPILED, 0)
     layout.check(layout.HEADER, header, _wrong_header)
@@ -155,24 +154,23 @@ def _open_sections(net):
             net.entries[entry["kind"]] = entry
     for kind in (TRAINED, FROZEN, MEMORY, STATE):
         if kind not in net.entries:
-            fail(faults.SECTION, kind, 0, 1)
+            fail(faults.SECTION, kind)
 
 
 def _check_section(net, index, entry, end):
     """Hold an entry against the file and `end`, where the section before ends."""
     kind, offset, size = entry["kind"], entry["offset"], entry["bytes"]
-    limit = net.header["file_bytes"]
 
     def wrong(name, value):
-        fail(faults.SECTION, index, offset, limit)
+        fail(faults.SECTION, index, offset)
 
     layout.check(layout.SECTION, entry, wrong)
-    if offset < end or offset % 8 or size % 8 or offset + size > limit:
+    if offset < end or offset % 8 or size % 8 or offset + size > net.header["file_bytes"]:
         wrong("offset", offset)
     if kind > STATE and entry["flags"] & layout.REQUIRED:
-        fail(faults.SECTION_UNKNOWN, index, kind, STATE)
+        fail(faults.SECTION_UNKNOWN, index, kind)
     if kind == STRUCTURE or kind in net.entries:
-        fail(faults.SECTION, index, kind, STATE)
+        fail(faults.SECTION, index, kind)
 
 
 def _open_layers(net):
@@ -187,12 +185,12 @@ def _open_layers(net):
 
 def _check_layer(net, index, entry):
     def wrong(name, value):
-        fail(faults.LAYER_FIELD, index, layout.byte_of(layout.LAYER, name), value)
+        fail(faults.LAYER_FIELD, layout.byte_of(layout.LAYER, name), value, index)
 
     kind, eighths = entry["kind"], entry["update_eighths"]
     last = index == net.header["layer_count"] - 1
     if not layout.DENSE <= kind <= layout.ADD or (last and kind != layout.DENSE):
-        fail(faults.LAYER_KIND, index, kind, layout.DENSE)
+        fail(faults.LAYER_KIND, index, kind)
     trained = entry["flags"] & layout.TRAIN_WEIGHTS
     if eighths not in ((1, 2, 4, 8) if trained else (0, 8)):
         wrong("update_eighths", eighths)
@@ -227,27 +225,27 @@ def _check_stage(net):
 
 
 def _open_memory(net, section):
-    def wrong(name, value, limit=0):
-        fail(faults.MEMORY, layout.byte_of(layout.MEMORY_HEADER, name), value, limit)
+    def wrong(name, value):
+        fail(faults.MEMORY, layout.byte_of(layout.MEMORY_HEADER, name), value)
 
     if len(section) < layout.MEMORY_BYTES:
-        fail(faults.MEMORY, 0, len(section), layout.MEMORY_BYTES)
+        fail(faults.MEMORY, 0, len(section))
     memory = layout.read(layout.MEMORY_HEADER, section)
     layout.check(layout.MEMORY_HEADER, memory, wrong)
     capacity = memory["capacity"]
     if memory["count"] > capacity:
-        wrong("count", memory["count"], capacity)
+        wrong("count", memory["count"])
     if memory["features"] != net.inputs:
-        wrong("features", memory["features"], net.inputs)
+        wrong("features", memory["features"])
     if memory["stride"] < net.inputs:
-        wrong("stride", memory["stride"], net.inputs)
+        wrong("stride", memory["stride"])
     for name, size in (
         ("classes_offset", 2 * capacity),
         ("weights_offset", 2 * capacity),
         ("samples_offset", memory["stride"] * capacity),
     ):
         if not _fits(memory[name], size, layout.MEMORY_BYTES, len(section)):
-            wrong(name, memory[name], len(section))
+            wrong(name, memory[name])
     net.memory = memory
 
 
@@ -256,7 +254,7 @@ def _open_state(net, section):
         fail(faults.STATE, layout.byte_of(layout.STATE_HEADER, name), value)
 
     if len(section) < layout.STATE_BYTES:
-        fail(faults.STATE, 0, len(section), layout.STATE_BYTES)
+        fail(faults.STATE, 0, len(section))
     net.state = state = layout.read(layout.STATE_HEADER, section)
     layout.check(layout.STATE_HEADER, state, wrong)
     label_bytes, classes = state["label_bytes"], state["class_capacity"]

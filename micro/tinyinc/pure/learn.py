@@ -16,7 +16,7 @@ from .rules import admit, units_to_train
 SKIPPED, PREDICTED, FORWARD, BACKWARD, K = range(5)
 LOSS, ERROR, PROBABILITY, FIGURES = range(4)
 
-LARGEST_DELTA = 1000.0
+LARGEST_DELTA = 100.0
 
 
 def learn(sections, x, target, counts, figures, scratch):
