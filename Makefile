@@ -37,7 +37,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup demo test bench bench-engine bench-accuracy bench-boards bench-report lint format unix \
-    sanitize test-faults long-run fuzz unix-stock natmod natmod-all qemu firmware test-boards clean
+    sanitize test-faults long-run fuzz unix-stock natmod natmod-all release qemu firmware test-boards clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -86,6 +86,9 @@ natmod: $(READY) ## Build the engine for stock firmware: build/natmod/_tinyinc-A
 	@tree=$$($(PYTHON) boards/micropython.py) && \
 	    $(MAKE) --no-print-directory -C usermod_c/natmod MPY_DIR=$$tree ARCH=$(ARCH) \
 	    PYTHON=$(CURDIR)/$(BIN)/python
+
+release: natmod-all ## Folders for `mpremote mip install`: build/release
+	@$(BIN)/python -m tinyinc_host.release
 
 natmod-all: $(READY) ## Build it for all architectures
 	@status=0; for arch in $(ARCHS); do \

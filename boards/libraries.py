@@ -27,10 +27,21 @@ LIBRARIES = {
         "lib/mbedtls": "include/mbedtls/ssl.h",
         "lib/micropython-lib": "README.md",
     },
+    "esp32": {  # all else is part of ESP-IDF
+        "lib/berkeley-db-1.xx": "README",
+        "lib/tinyusb": "src/tusb.h",
+        "lib/micropython-lib": "README.md",
+    },
 }
-PORTS = {"RPI_PICO": "rp2", "RPI_PICO2": "rp2"}
+PORTS = {
+    "RPI_PICO": "rp2",
+    "RPI_PICO2": "rp2",
+    "ESP32_GENERIC": "esp32",
+    "ESP32_GENERIC_S3": "esp32",
+    "ESP32_GENERIC_C3": "esp32",
+}
 
-# What Debian has of them: binary packages that hold source text, and a source package.
+# What Debian has of rp2's: binary packages that hold source text, and a source package.
 DEBIAN_BINARIES = {"pico-sdk-source": "pico-sdk", "tinyusb-source": "tinyusb"}
 DEBIAN_SOURCES = {"mbedtls": "mbedtls"}
 
@@ -63,6 +74,8 @@ def by_git(tree: Path, port: str) -> None:
 
 def by_debian(tree: Path, port: str) -> None:
     """Fetch Debian's packages, and stand in for the modules that none of them has."""
+    if port != "rp2":
+        raise NoTree(f"there are none for port {port}")
 
     def get(apt: list[str], folder: Path) -> None:
         for package, name in DEBIAN_BINARIES.items():

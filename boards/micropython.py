@@ -131,13 +131,13 @@ def debian_mirrors() -> list[str]:
     return list(dict.fromkeys(mirrors))
 
 
-def apt_at(mirror: str, folder: Path) -> list[str]:
+def apt_at(mirror: str, folder: Path, suite: str = DEBIAN_SUITE) -> list[str]:
     """The command of an apt that knows this mirror alone, checks its signatures against Debian's
     own keys, and downloads into `folder`, below which is everything that it writes."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
-    source = f"[signed-by={DEBIAN_KEYRING}] {mirror} {DEBIAN_SUITE} main\n"
+    source = f"[signed-by={DEBIAN_KEYRING}] {mirror} {suite} main\n"
     (folder / "sources.list").write_text(f"deb {source}deb-src {source}")
     options = {
         "Dir::Etc::sourcelist": folder / "sources.list",
@@ -183,9 +183,9 @@ def unpack(tarball: Path, tree: Path) -> None:
             os.utime(path, (member.mtime, member.mtime))
 
 
-def from_debian(get: Callable[[list[str], Path], None]) -> None:
-    """Call `get` with an apt command and its folder: for one mirror after the other, until it
-    succeeds."""
+def from_debian(get: Callable[[list[str], Path], None], suite: str = DEBIAN_SUITE) -> None:
+    """Call `get` with an apt command for a suite and its folder: for one mirror after the other,
+    until it succeeds."""
     if not DEBIAN_KEYRING.exists():
         raise NoTree(f"no Debian keyring ({DEBIAN_KEYRING})")
     mirrors = debian_mirrors()
@@ -195,7 +195,7 @@ def from_debian(get: Callable[[list[str], Path], None]) -> None:
     reasons = []
     for mirror in mirrors:
         try:
-            get(apt_at(mirror, download), download)
+            get(apt_at(mirror, download, suite), download)
             return
         except (NoTree, OSError, tarfile.TarError) as error:
             reasons.append(str(error))

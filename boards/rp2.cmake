@@ -5,6 +5,9 @@ include(${PORT_BOARD_DIR}/mpconfigboard.cmake)
 include(${PORT_BOARD_DIR}/mpconfigvariant.cmake OPTIONAL)
 set(GEN_PINS_BOARD_CSV ${PORT_BOARD_DIR}/pins.csv)
 set(GEN_PINS_CSV_ARG --board-csv ${GEN_PINS_BOARD_CSV})
+if(USER_C_MODULES)
+    list(APPEND MICROPY_DEF_BOARD TINYINC_IN_FIRMWARE)
+endif()
 
 # The only C++ of pico-sdk defines `new` and `delete`, which nothing here calls. Without it no C++
 # library is needed (1.5 GB on Debian).

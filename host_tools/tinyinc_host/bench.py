@@ -7,6 +7,7 @@ lap of each counts: what else runs on the machine then slows all of them alike.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import tinyinc
-from tinyinc_host import data, demo
+from tinyinc_host import bench_engine, data, demo
 from tinyinc_host.cli import refuse
 from tinyinc_host.report import Result, at_least, at_most, write
 from tinyinc_host.simulate import BINARY, ROOT
@@ -33,14 +34,16 @@ FOLDER = ROOT / "build" / "bench"
 CORE = ROOT / "usermod_c" / "core"
 HERE = Path(__file__).parent
 
-NETWORKS = {"784-32-16-10": (784, (32, 16)), "64-32-10": (64, (32,))}
+DENSE = {"784-32-16-10": (784, (32, 16)), "64-32-10": (64, (32,))}
 FASTER = 25  # times faster than PyTorch
+CONVOLUTIONS_FASTER = 4
 ROUNDS = 10  # in which each side takes its turn
 LAPS = 20  # of a turn
 STEPS = {"core": 2000, "board": 500, "torch": 50}  # of a lap: about 10 ms each
 # So small that nothing is learned: a network that has converged has less to compute.
 LEARNING_RATE = 1e-6
 SEEDS = 10
+CONVOLUTIONAL = "28x28 with two convolutions"
 
 NAMES = {
     "core": "C core",
@@ -78,19 +81,24 @@ def speed(progress: Progress) -> list[Result]:
         raise FileNotFoundError(f"'{BINARY}' is not built: run `make unix`")
     build_core()
     results = []
-    for name, (inputs, hidden) in NETWORKS.items():
+    with_torch = importlib.util.find_spec("torch") is not None
+    if not with_torch:
+        progress.console.print("PyTorch is not installed: no comparison with it")
+    for name, (inputs, hidden) in DENSE.items():
         image = make_image(name, inputs, hidden)
         turns = {"core": core_turn(image), "board": board_turn(image)}
-        try:
-            turns["torch"] = torch_turn(inputs, hidden)
-        except ImportError:
-            progress.console.print("PyTorch is not installed: no comparison with it")
+        if with_torch:
+            turns["torch"] = torch_turn((inputs,), dense_model(inputs, hidden))
         best = take_turns(turns, progress, f"steps of {name}")
-        results += speed_results(name, best)
-    return results
+        results += speed_results(name, best, FASTER)
+    turns = {"core": core_turn(convolutional_image(), STEPS["torch"])}
+    if with_torch:
+        turns["torch"] = torch_turn((1, 28, 28), convolutional_model())
+    best = take_turns(turns, progress, "steps with convolutions")
+    return results + speed_results(CONVOLUTIONAL, best, CONVOLUTIONS_FASTER)
 
 
-def speed_results(network: str, best: dict[str, float]) -> list[Result]:
+def speed_results(network: str, best: dict[str, float], faster: float) -> list[Result]:
     """Times in µs and, where PyTorch was measured, the ratios."""
     results = [
         Result(f"{network}, {NAMES[side]}", ns / 1000, "µs", "f32, rule full, one core")
@@ -103,10 +111,11 @@ def speed_results(network: str, best: dict[str, float]) -> list[Result]:
                 f"{network}, {NAMES[side]}, times faster than PyTorch",
                 best["torch"] / best[side],
                 "x",
-                FASTER,
+                faster,
                 reference,
             )
             for side in ("core", "board")
+            if side in best
         ]
     return results
 
@@ -147,8 +156,8 @@ def make_image(name: str, inputs: int, hidden: tuple[int, ...]) -> Path:
     return path
 
 
-def core_turn(image: Path) -> Callable[[], float]:
-    command = [FOLDER / "bench_core", image, str(LAPS), str(STEPS["core"])]
+def core_turn(image: Path, steps: int = STEPS["core"]) -> Callable[[], float]:
+    command = [FOLDER / "bench_core", image, str(LAPS), str(steps)]
     return lambda: float(run(command))
 
 
@@ -157,20 +166,44 @@ def board_turn(image: Path) -> Callable[[], float]:
     return lambda: float(run(command))
 
 
-def torch_turn(inputs: int, hidden: tuple[int, ...]) -> Callable[[], float]:
+def convolutional_image() -> Path:
+    """Network C of bench_engine.py, where nothing can be skipped."""
+    sections = bench_engine.full_work(bench_engine.NETWORKS["C"], "f32").sections
+    net = tinyinc.Net(sections)
+    net.configure(learning_rate=LEARNING_RATE)
+    path = FOLDER / "convolutions.tinc"
+    net.save(str(path))
+    return path
+
+
+def dense_model(inputs: int, hidden: tuple[int, ...]) -> list:
+    from torch import nn
+
+    layers = []
+    for below, units in pairwise([inputs, *hidden, 10]):
+        layers += [nn.Linear(below, units), nn.ReLU()]
+    return layers[:-1]
+
+
+def convolutional_model() -> list:
+    from torch import nn
+
+    layers = []
+    for below, channels in ((1, 8), (8, 16)):
+        layers += [nn.Conv2d(below, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return [*layers, nn.Flatten(), nn.Linear(784, 10)]
+
+
+def torch_turn(shape: tuple[int, ...], layers: list) -> Callable[[], float]:
     """The same step in PyTorch, written as its users write it."""
     import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    widths = [inputs, *hidden, 10]
-    layers = []
-    for below, units in pairwise(widths):
-        layers += [torch.nn.Linear(below, units), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
+    model = torch.nn.Sequential(*layers)
     optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     loss_of = torch.nn.CrossEntropyLoss()
-    samples = 0.05 + 0.95 * torch.rand(STEPS["torch"], 1, inputs)
+    samples = 0.05 + 0.95 * torch.rand(STEPS["torch"], 1, *shape)
     lessons = [(x, torch.tensor([i % 10])) for i, x in enumerate(samples)]
 
     def lap() -> float:

@@ -1,12 +1,14 @@
 """learn() on an emulated Raspberry Pi Pico, through package, binding and engine: how long, and how
 much RAM.
 
-The firmware is that of `make firmware`. Times are those of the emulator's clock at 125 MHz: they do
-not depend on the machine at hand, and do not model flash-cache misses. Samples are real ones, in
-buffers that exist; one replayed sample is part of every learn().
+The firmware is that of `make firmware`; the native module, q8 alone, is a file on stock firmware.
+Times are those of the emulator's clock at 125 MHz: they do not depend on the machine at hand, and
+do not model flash-cache misses. Samples are real ones, in buffers that exist; one replayed sample
+is part of every learn().
 
 A network has learned SETTLING samples on the desktop before. `overhead` is all that is not spent in
-the engine's own code. To add a network or a setting: a line in NETWORKS or RUNS.
+the engine's own code. The networks are those of bench_engine.py, C the convolutional one. To add a
+network or a setting: a line at RUNS.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-import tinyinc
-from tinyinc_host import data, emulated_pico
+from tinyinc_host import bench_engine, data, emulated_pico
 from tinyinc_host.bench_engine import GCC, stream
 from tinyinc_host.cli import refuse
-from tinyinc_host.emulated_pico import FIRMWARE, Pico
+from tinyinc_host.emulated_pico import FIRMWARE, STOCK, Pico
+from tinyinc_host.network import network as build_network
 from tinyinc_host.report import Result, at_most, write
 from tinyinc_host.simulate import ROOT
 
@@ -33,16 +35,17 @@ PROGRAM = Path(__file__).with_name("bench_pico.py")
 
 MHZ = 125
 SETTLING = 2000
+OTHER_LINES = 3  # of the program, after those of learn()
 LEARNING_RATE = 1 / 64  # with much more, the deeper network's units die
 OVERHEAD_MS = 1.0  # the most that package and binding may take
 RAM_KB = 24  # the most of network 64-32-10, package and all
+NATIVE_PERCENT = 115  # the most that learn() may take with the native module, of the user module's
 
 
 @dataclass(frozen=True)
 class Network:
     name: str
-    dataset: str
-    hidden: tuple[int, ...]
+    made: bench_engine.Network
     memory: int  # samples it keeps
 
 
@@ -55,13 +58,16 @@ class Run:
     target: float | None = None  # milliseconds of learn() in the mean
 
 
-SMALL = Network("64-32-10", "digits", (32,), 64)
-LARGE = Network("784-32-16-10", "mnist", (32, 16), 32)
+SMALL = Network("64-32-10", bench_engine.NETWORKS["B"], 64)
+LARGE = Network("784-32-16-10", bench_engine.NETWORKS["A"], 32)
+CONVOLUTIONAL = Network("network C", bench_engine.NETWORKS["C"], 32)
 RUNS = (
     Run(SMALL, "q8", "sampled", 400, 2.0),
     Run(SMALL, "q8", "full", 200, 3.5),
     Run(LARGE, "q8", "sampled", 200, 7.0),
     Run(LARGE, "q8", "full", 100, 12.0),
+    Run(CONVOLUTIONAL, "q8", "sampled", 30),
+    Run(CONVOLUTIONAL, "q8", "full", 10),
     Run(SMALL, "f32", "sampled", 100),
     Run(SMALL, "f32", "full", 50),
 )
@@ -95,13 +101,14 @@ def engine_code() -> str:
 
 def prepare(run: Run, folder: Path) -> None:
     """The network's file, settled, and the samples for the board."""
-    dataset = data.load(run.network.dataset)
+    made = run.network.made
+    dataset = data.load(made.dataset)
     rows, targets = stream(dataset, SETTLING + run.samples)
-    net = tinyinc.create(
-        inputs=dataset.inputs,
-        hidden=run.network.hidden,
-        classes=len(dataset.labels),
-        range=(dataset.low, dataset.high),
+    net = build_network(
+        made.shape,
+        made.layers,
+        labels=dataset.labels,
+        raw_range=(dataset.low, dataset.high),
         memory=run.network.memory,
         format=run.format,
         rule=run.rule,
@@ -122,55 +129,77 @@ def result(name: str, value: float, unit: str, most: float | None) -> Result:
     return Result(name, value, unit) if most is None else at_most(name, value, unit, most)
 
 
-def measure(run: Run) -> list[Result]:
-    """A run's results."""
+def timed(run: Run) -> dict[Path, np.ndarray]:
+    """What the board says of a run, line by line in milliseconds, by firmware."""
+    figures = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(run, folder)
         count = folder / "count"
         count.write_text(engine_code())
-        with Pico(count=count) as pico:
-            for file in ("network.tinc", "samples.bin"):
-                pico.put(f"/{file}", (folder / file).read_bytes())
-            said = pico.run(PROGRAM.read_text())
-    figures = np.array([line.split() for line in said.splitlines()], float) / [1000, 1000 * MHZ]
-    learn, (plain, voted, collection) = figures[:-3], figures[-3:, 0].tolist()
-    if len(learn) != run.samples:
-        raise OSError(f"the board measured {len(learn)} samples, expected {run.samples}")
+        for firmware in (FIRMWARE, STOCK) if run.format == "q8" else (FIRMWARE,):
+            with Pico(count=count, firmware=firmware) as pico:
+                if firmware == STOCK:
+                    pico.put_tinyinc()
+                for file in ("network.tinc", "samples.bin"):
+                    pico.put(f"/{file}", (folder / file).read_bytes())
+                said = pico.run(PROGRAM.read_text())
+            lines = [line.split() for line in said.splitlines()]
+            if len(lines) != run.samples + OTHER_LINES:
+                raise OSError(f"the board measured {len(lines)} calls: {said[-200:]!r}")
+            figures[firmware] = np.array(lines, float) / [1000, 1000 * MHZ]
+    return figures
+
+
+def measure(run: Run) -> list[Result]:
+    """A run's results."""
+    figures = timed(run)
+    learn, other = figures[FIRMWARE][: run.samples], figures[FIRMWARE][run.samples :]
+    plain, voted, collection = other[:, 0].tolist()
     name = f"{run.network.name} {run.format}, {run.rule}"
-    total, engine = (float(mean) for mean in learn.mean(axis=0))
+    total, engine = learn.mean(axis=0).tolist()
     results = [result(f"{name}: learn()", total, "ms", run.target)]
     results.append(Result(f"{name}: the slowest", float(learn[:, 0].max()), "ms"))
     if run.format == "q8":  # float32 is computed outside the engine
         results.append(Result(f"{name}: in the engine", engine, "ms"))
-        results.append(at_most(f"{name}: overhead", total - engine, "ms", OVERHEAD_MS))
+        most = OVERHEAD_MS if run.target else None  # memset() is outside the engine, too
+        results.append(result(f"{name}: overhead", total - engine, "ms", most))
+    if STOCK in figures:
+        native = float(figures[STOCK][: run.samples, 0].mean())
+        results.append(Result(f"{name}: learn(), native module", native, "ms"))
+        share = 100 * native / total
+        results.append(at_most(f"{name}: native to user module", share, "%", NATIVE_PERCENT))
     results.append(Result(f"{name}: predict()", plain, "ms"))
     results.append(Result(f"{name}: voting, in addition", voted - plain, "ms"))
     results.append(Result(f"{name}: a garbage collection", collection, "ms"))
     return results
 
 
-def memory(number_format: str) -> list[Result]:
+def memory(number_format: str, firmware: Path) -> list[Result]:
     """RAM of network 64-32-10 on a board that has just started."""
-    with Pico() as pico:
+    with Pico(firmware=firmware) as pico:
+        if firmware == STOCK:
+            pico.put_tinyinc()
         said = pico.run(MEMORY_SCRIPT.format(format=number_format))
     taken, image, scratch = (int(word) / 1024 for word in said.split())
     name = f"64-32-10 {number_format}: RAM"
+    if firmware == STOCK:
+        return [Result(f"{name}, native module and package as files", taken, "KB")]
+    most = RAM_KB if number_format == "q8" else None
     return [
-        at_most(name, taken, "KB", RAM_KB) if number_format == "q8" else Result(name, taken, "KB"),
+        result(name, taken, "KB", most),
         Result(f"{name} of image and scratch", image + scratch, "KB"),
     ]
 
 
 def main() -> int:
     console = Console(stderr=True)
-    reason = emulated_pico.lacking()
+    reason = emulated_pico.lacking() or emulated_pico.lacking(STOCK)
     if reason:
         return refuse(f"the emulated Pico is not there: {reason}")
     results = []
     try:
-        for number_format in ("q8", "f32"):
-            results += memory(number_format)
+        results += memory("q8", FIRMWARE) + memory("q8", STOCK) + memory("f32", FIRMWARE)
         for run in RUNS:
             console.print(f"{run.network.name} {run.format}, {run.rule}: {run.samples} samples ...")
             results += measure(run)

@@ -78,7 +78,8 @@ int main(int count, char **arguments) {
     tinc_net net;
     open_image(&net, image, bytes);
     const float *samples = make_samples(net.inputs);
-    void *scratch = calloc(1, tinc_scratch_bytes(&net));
+    const size_t scratch_bytes = tinc_scratch_bytes(&net, TINC_LEARN);
+    void *scratch = calloc(1, scratch_bytes);
     if (samples == NULL || scratch == NULL) {
         stop("out of memory");
     }
@@ -89,8 +90,8 @@ int main(int count, char **arguments) {
         const double start = now_ns();
         for (long i = 0; i < steps; i++) {
             const float *x = samples + (size_t)(i % SAMPLES) * net.inputs;
-            if (tinc_learn(&net, x, (uint32_t)i % 10u, counts, figures, scratch,
-                           tinc_scratch_bytes(&net)) != TINC_OK) {
+            if (tinc_learn(&net, x, (uint32_t)i % 10u, counts, figures, scratch, scratch_bytes) !=
+                TINC_OK) {
                 stop("the step failed");
             }
         }

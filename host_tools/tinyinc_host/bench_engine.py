@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,12 +32,15 @@ from tinyinc import image
 from tinyinc.engine import engine
 from tinyinc_host import data
 from tinyinc_host.cli import refuse
+from tinyinc_host.network import Layer, calibrate, conv, dense, forward, max_pool, with_weights
+from tinyinc_host.network import network as build_network
 from tinyinc_host.pretrain import one_of_each_first, typecode
 from tinyinc_host.report import Result, at_most, write
 from tinyinc_host.simulate import ROOT
 
 SOURCE = ROOT / "boards" / "emulators"
 CORE = ROOT / "usermod_c" / "core"
+MODULE = ROOT / "usermod_c" / "natmod" / "Makefile"
 BUILD = ROOT / "build" / "emulators"
 OUTPUT = ROOT / "build" / "bench" / "engine.json"
 
@@ -54,7 +58,7 @@ CLASSES = 10
 FULL_SAMPLES = 8
 TRAINING_STEPS = 2000  # before rule sampled is measured
 SAMPLED_SAMPLES = 200
-SMALL_RATE = 0.001  # of rule full: no unit dies while it is measured
+SMALL_RATE = 2**-10  # of rule full: no unit dies while it is measured
 
 
 # ---- what is measured ----
@@ -62,11 +66,14 @@ SMALL_RATE = 0.001  # of rule full: no unit dies while it is measured
 
 @dataclass(frozen=True)
 class Network:
-    """A dense network; the dataset holds its real samples."""
+    """What takes samples of this shape; the dataset holds real ones."""
 
-    inputs: int
-    hidden: tuple[int, ...]
+    shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
     dataset: str
+
+
+LEARN, INFER, LAYER = range(3)  # the calls that bench.c can measure
 
 
 @dataclass(frozen=True)
@@ -76,21 +83,22 @@ class Job:
     sections: tuple
     samples: list[array]
     targets: list[int]
-    infer: bool = False
+    call: int = LEARN
 
     def pack(self) -> bytes:
         """As bench.c reads it."""
         content = b"".join(bytes(section) for section in self.sections)
         first = self.samples[0]
         sizes = len(content), len(self.samples), len(first) * first.itemsize
-        header = struct.pack("<5I", self.infer, *sizes, ord(first.typecode))
+        header = struct.pack("<5I", self.call, *sizes, ord(first.typecode))
         targets = struct.pack(f"<{len(self.targets)}I", *self.targets)
         return header + content + targets + b"".join(map(bytes, self.samples))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A core and where it is emulated. The program lies in `flash`, the job is put at `job`."""
+    """A core and where it is emulated. The program lies in `flash`, the job is put at `job`. It is
+    compiled as the native module is, or for speed, as what it is compared with was."""
 
     core: str
     architecture: str  # as MicroPython names it
@@ -100,6 +108,7 @@ class Machine:
     flash: int
     ram_bytes: int
     job: int
+    for_speed: bool = False
     ram: int = 0x20000000
 
 
@@ -113,83 +122,92 @@ KB = 1024
 MACHINES = (
     Machine(*M0PLUS, "instructions", "mps2-an385", 0, 4096 * KB, 0x21000000),
     Machine(*M0PLUS, "cycles", "", 0x10000000, 264 * KB, 0x10100000),
-    Machine(*M4F, "instructions", "mps2-an386", 0, 4096 * KB, 0x21000000),
+    Machine(*M4F, "instructions", "mps2-an386", 0, 4096 * KB, 0x21000000, for_speed=True),
 )
 
 NETWORKS = {
-    "A": Network(784, (32, 16), "mnist"),
-    "B": Network(64, (32,), "digits"),
+    "A": Network((784,), (dense(32), dense(16), dense(CLASSES)), "mnist"),
+    "B": Network((64,), (dense(32), dense(CLASSES)), "digits"),
+    "C": Network(
+        (28, 28, 1),
+        (conv(8, 3, padding=1), max_pool(2), conv(16, 3, padding=1), max_pool(2), dense(CLASSES)),
+        "mnist",
+    ),
 }
+ONE_LAYER = Network((784,), (dense(32),), "")
 
 
-def full_work(network: Network) -> Job:
+def full_work(network: Network, number_format: str, call: int = LEARN) -> Job:
     """A step that has all to do: no input is zero and every hidden unit is alive."""
-    generator = np.random.default_rng(0)
-    samples = generator.uniform(0.05, 1, (FULL_SAMPLES, network.inputs)).astype(np.float32)
-    net = tinyinc.create(
-        inputs=network.inputs,
-        hidden=network.hidden,
-        classes=CLASSES,
-        range=(0.0, 1.0),
-        memory=0,
-        rule="full",
-        learning_rate=SMALL_RATE,
-        replay=0,
-    )
-    for digit in range(CLASSES):
-        net.learn(samples[0].tolist(), str(digit))
-    randomise(net, samples, generator)
+    rng = np.random.default_rng(0)
+    inputs = int(np.prod(network.shape))
+    samples = rng.uniform(0.05, 1, (FULL_SAMPLES, inputs)).astype(np.float32)
+    layers = calibrate(network.shape, alive(network, samples, rng), samples)
+    net = made(network, layers, number_format, (0.0, 1.0), rule="full")
     engine.seal(net.sections)
     rows = [array("f", row.tobytes()) for row in samples]
-    return Job(net.sections, rows, [i % CLASSES for i in range(len(rows))])
+    return Job(net.sections, rows, [i % net.class_capacity for i in range(len(rows))], call)
 
 
-def randomise(net: tinyinc.Net, samples: np.ndarray, generator: np.random.Generator) -> None:
+def alive(network: Network, samples: np.ndarray, rng: np.random.Generator) -> list[Layer]:
     """He weights everywhere, and biases so high that no hidden unit is off on any sample."""
-    structure, trained = net.sections[image.STRUCTURE], net.sections[image.TRAINED]
-    x = samples
-    for layer in range(net.layer_count):
-        units, inputs = image.active(structure, layer), x.shape[1]
-        offsets = (image.layer_field(structure, layer, at) for at in (52, 56))
-        weights, bias = (np.frombuffer(trained, np.float32, offset=offset) for offset in offsets)
-        bound = (6 / inputs) ** 0.5
-        rows = weights[: units * inputs].reshape(units, inputs)
-        rows[:] = generator.uniform(-bound, bound, rows.shape)
-        if layer < net.layer_count - 1:
-            x = x @ rows.T
-            bias[:units] = 1 - x.min(axis=0)
-            x = x + bias[:units]
+    high = 100.0
+    layers = with_weights(network.shape, network.layers)
+    for index, layer in enumerate(layers):
+        if layer.has_weights:
+            bound = (6 / np.prod(layer.weights.shape[1:])) ** 0.5
+            drawn = rng.uniform(-bound, bound, layer.weights.shape)
+            layers[index] = replace(layer, weights=drawn, bias=layer.bias + high)
+            values = forward(network.shape, layers, samples)[index]
+            least = values.min(axis=tuple(range(values.ndim - 1)))
+            layers[index] = replace(layers[index], bias=1 + high - least)
+    return layers
 
 
-def forward_work(network: Network) -> Job:
+def made(
+    network: Network, layers: Sequence[Layer], number_format: str, span: tuple, **settings
+) -> tinyinc.Net:
+    """The network without a memory, whose classes all have their labels."""
+    names = data.DIGIT_NAMES if layers[-1].units == CLASSES else range(layers[-1].units)
+    rate = {"learning_rate": SMALL_RATE} if settings["rule"] == "full" else {}
+    return build_network(
+        network.shape,
+        layers,
+        labels=list(names),
+        raw_range=span,
+        format=number_format,
+        replay=0,
+        **(rate | settings),
+    )
+
+
+def forward_work(network: Network, number_format: str) -> Job:
     """The forward pass alone, on the same."""
-    job = full_work(network)
-    return Job(job.sections, job.samples, job.targets, infer=True)
+    return full_work(network, number_format, INFER)
 
 
-def sampled_work(network: Network) -> Job:
+def frozen(network: Network) -> Network:
+    layers = [
+        replace(layer, train="none") if layer.has_weights else layer for layer in network.layers
+    ]
+    return replace(network, layers=tuple(layers))
+
+
+def sampled_work(network: Network, number_format: str) -> Job:
     """The next real samples after TRAINING_STEPS of the default rule and settings."""
     dataset = data.load(network.dataset)
-    if dataset.inputs != network.inputs or len(dataset.labels) != CLASSES:
+    if dataset.inputs != np.prod(network.shape) or len(dataset.labels) != CLASSES:
         raise ValueError(
             f"dataset {dataset.name} has {dataset.inputs} values and {len(dataset.labels)} classes,"
-            f" expected {network.inputs} and {CLASSES}"
+            f" expected {np.prod(network.shape)} and {CLASSES}"
         )
-    net = tinyinc.create(
-        inputs=network.inputs,
-        hidden=network.hidden,
-        classes=CLASSES,
-        range=(dataset.low, dataset.high),
-        memory=0,
-        rule="sampled",
-        replay=0,
-    )
     rows, targets = stream(dataset, TRAINING_STEPS + SAMPLED_SAMPLES)
+    layers = with_weights(network.shape, network.layers)
+    net = made(network, layers, number_format, (dataset.low, dataset.high), rule="sampled")
     for row, target in zip(rows[:TRAINING_STEPS], targets[:TRAINING_STEPS]):
-        net.learn(row, dataset.labels[target])
+        net.learn(row, net.labels[target])
     engine.seal(net.sections)
-    numbers = [net.labels.index(dataset.labels[target]) for target in targets[TRAINING_STEPS:]]
-    return Job(net.sections, rows[TRAINING_STEPS:], numbers)
+    return Job(net.sections, rows[TRAINING_STEPS:], targets[TRAINING_STEPS:])
 
 
 def stream(dataset: data.Dataset, count: int) -> tuple[list[array], list[int]]:
@@ -201,7 +219,7 @@ def stream(dataset: data.Dataset, count: int) -> tuple[list[array], list[int]]:
     return rows, [int(dataset.train_labels[i]) for i in order]
 
 
-WORKS: dict[str, Callable[[Network], Job]] = {
+WORKS: dict[str, Callable[[Network, str], Job]] = {
     "full": full_work,
     "sampled": sampled_work,
     "forward": forward_work,
@@ -210,13 +228,29 @@ WORKS: dict[str, Callable[[Network], Job]] = {
 # Reference and, where one is asked for, the most it may be; by name of the result.
 REFERENCES = {
     "A f32, full, Cortex-M0+, cycles": ("AIfES f32, all weights: 28.0 M", None),
-    "A f32, full, Cortex-M0+, RAM": ("AIfES f32: 411 KB", None),
-    "B f32, full, Cortex-M0+, cycles": ("AIfES f32, all weights: 2.72 M", None),
-    "B f32, full, Cortex-M0+, RAM": ("AIfES f32: 36 KB", None),
+    "A q8, full, Cortex-M0+, cycles": ("AIfES f32, all weights: 28.0 M", 0.60e6),
+    "A q8, sampled, Cortex-M0+, cycles": ("AIfES f32, all weights: 28.0 M", 0.35e6),
+    "A q8, full, Cortex-M0+, RAM": ("AIfES f32: 411 KB", 72 * KB),
+    "B q8, full, Cortex-M0+, cycles": ("AIfES f32, all weights: 2.72 M", 65e3),
+    "B q8, full, Cortex-M0+, RAM": ("AIfES f32: 36 KB", 10 * KB),
+    "C q8, full, Cortex-M0+, cycles": ("AIfES f32, all weights: 315 M", 9e6),
+    "C q8, sampled, Cortex-M0+, cycles": ("AIfES f32, all weights: 315 M", 5e6),
+    "C q8, full, Cortex-M0+, RAM": ("AIfES f32: 233 KB", 64 * KB),
+    "dense 784x32 int8, forward, Cortex-M0+, cycles per MAC": (
+        "CMSIS-NN: 8.38; naive C: 10.0",
+        5.0,
+    ),
+    "C int8, forward, Cortex-M0+, cycles": ("CMSIS-NN: 5.50 M", 4.0e6),
     "A f32, full, Cortex-M4F, instructions": (
         "AIfES f32, all weights: 2.97 M; plain fused C: 232 k",
         180e3,
     ),
+    "C f32, full, Cortex-M4F, instructions": (
+        "AIfES f32, all weights: 42.3 M; plain fused C: 2.50 M",
+        2.2e6,
+    ),
+    "dense 784x32 int8, forward, Cortex-M4F, instructions per MAC": ("CMSIS-NN: 1.95", 1.9),
+    "core q8, armv6m, text": ("all layers, constants included", 24 * KB),
 }
 
 
@@ -261,14 +295,9 @@ def run(command: list[str | Path], **environment: str) -> str:
 def build(machine: Machine) -> Path:
     """The bench program for a machine, as ELF; its image in flash lies beside it as .bin."""
     folder = BUILD / f"{machine.core}-{machine.qemu or 'rp2040'}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    flags = [*machine.flags, "-std=c99", "-O2", "-ffp-contract=off", "-ffreestanding", f"-I{CORE}"]
-    objects = []
-    for source in [*sorted(CORE.glob("*.c")), *sorted(SOURCE.glob("*.c"))]:
-        objects.append(folder / f"{source.stem}.o")
-        timer = ["-DTIMER=0x40000000"] if machine.qemu else []
-        run([GCC, *flags, *timer, "-c", source, "-o", objects[-1]])
+    timer = ["-DTIMER=0x40000000"] if machine.qemu else []
+    sources = [*sorted(CORE.glob("*.c")), *sorted(SOURCE.glob("*.c"))]
+    objects = compiled(folder, sources, machine, timer)
     places = {
         "FLASH": machine.flash,
         "RAM": machine.ram,
@@ -283,10 +312,40 @@ def build(machine: Machine) -> Path:
     return program
 
 
-def code_bytes(machine: Machine) -> int:
-    """Text of the core, constants included, without the libraries that it calls."""
-    folder = build(machine).parent
-    objects = [folder / f"{source.stem}.o" for source in sorted(CORE.glob("*.c"))]
+def module_words(variable: str, architecture: str = "") -> list[str]:
+    """A variable of the native module's Makefile; an architecture may have its own."""
+    settings = dict(re.findall(r"^(\w+) := (.*)$", MODULE.read_text(), re.MULTILINE))
+    return settings.get(f"{variable}_{architecture}", settings[variable]).split()
+
+
+def module_flags(source: Path, architecture: str) -> list[str]:
+    """How a file is compiled: as in the native module, but for armv6m for size alone, where the
+    module spends 2 KB on speed."""
+    fast = architecture != "armv6m" and source.stem in module_words("KERNELS", architecture)
+    optimise = "-O2" if fast else "-Os"
+    return [optimise, *module_words("FLAGS")]
+
+
+def compiled(
+    folder: Path, sources: Iterable[Path], machine: Machine, more_flags: Iterable[str]
+) -> list[Path]:
+    """The objects of these sources in a folder of their own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    objects = []
+    for source in sources:
+        flags = module_flags(source, machine.architecture)
+        flags += ["-O2"] if machine.for_speed else []
+        flags += ["-std=c99", f"-I{CORE}", *machine.flags, *more_flags]
+        objects.append(folder / f"{source.stem}.o")
+        run([GCC, *flags, "-c", source, "-o", objects[-1]])
+    return objects
+
+
+def code_bytes(machine: Machine, flags: Sequence[str]) -> int:
+    """Text of the core in the module, constants included, without the libraries that it calls."""
+    machine = replace(machine, for_speed=False)
+    objects = compiled(BUILD / "size", sorted(CORE.glob("*.c")), machine, flags)
     lines = run(["arm-none-eabi-size", *objects]).splitlines()[1:]
     return sum(int(line.split()[0]) for line in lines)
 
@@ -391,24 +450,26 @@ def counted(machine: Machine, ticks: int) -> int:
 def on_desktop(job: Job) -> Outcome:
     """The same job with the desktop's core: no counts, but the work done and the weights left."""
     sections = tuple(bytearray(section) for section in job.sections)
-    x = array("f", bytes(4 * image.inputs(sections[image.STRUCTURE])))
-    counts = array("I", bytes(4 * (4 + sections[image.STRUCTURE][43])))
+    structure = sections[image.STRUCTURE]
+    code = "b" if image.is_q8(structure) else "f"
+    x = array(code, bytes(array(code).itemsize * image.inputs(structure)))
+    counts = array("I", bytes(4 * (4 + structure[43])))
     figures = array("f", bytes(12))
     scratch = bytearray(engine.scratch_bytes(sections))
-    forward, backward = [], []
+    done, backward = [], []
     for raw, target in zip(job.samples, job.targets):
         engine.normalise(sections, raw, x)
         engine.learn(sections, x, target, counts, figures, scratch)
-        forward.append(counts[2])
-        backward.append(0 if job.infer else counts[3])
-    left = job.sections if job.infer else sections
-    return Outcome([], forward, backward, {}, engine.crc32(left[image.TRAINED]))
+        done.append(counts[2])
+        backward.append(counts[3] if job.call == LEARN else 0)
+    left = sections if job.call == LEARN else job.sections
+    return Outcome([], done, backward, {}, engine.crc32(left[image.TRAINED]))
 
 
 def checked(machine: Machine, job: Job) -> Outcome:
     """measure(), and OSError where the machine did not do exactly what the desktop does."""
     outcome, expected = measure(machine, job), on_desktop(job)
-    if job.infer:  # the call itself reports no work
+    if job.call == INFER:  # the call itself reports no work
         outcome = replace(outcome, forward=expected.forward, backward=expected.backward)
     if replace(outcome, counts=[], ram={}) != expected:
         raise OSError(f"{machine.core} ({machine.unit}) learns other weights than the desktop")
@@ -417,7 +478,9 @@ def checked(machine: Machine, job: Job) -> Outcome:
 
 # ---- where the work goes ----
 
-MEASURED = ("tinc_learn", "tinc_infer")  # what bench.c calls between two readings of the clock
+# What bench.c calls between two readings of the clock, and what they return to.
+MEASURED = ("tinc_learn", "tinc_infer", "tinc_f32_run", "tinc_q8_run")
+MEASURING = ("measure", "measure_layer")
 PROFILED_SAMPLES = 8
 
 
@@ -437,7 +500,7 @@ def profile(machine: Machine, job: Job) -> Counter[str]:
         if line.startswith("pc "):
             _, address, cycles = line.split()
             spent[function_at(symbols, int(address))] += int(cycles)
-    return Counter({name: n for name, n in spent.items() if name not in ("calibrate", "measure")})
+    return Counter({name: n for name, n in spent.items() if name not in ("calibrate", *MEASURING)})
 
 
 def traced(lines: Iterable[str]) -> Counter[str]:
@@ -447,7 +510,7 @@ def traced(lines: Iterable[str]) -> Counter[str]:
     for line in lines:
         if line.startswith("Trace"):
             name = line.split("]", 1)[1].strip()
-            measuring = (measuring or name in MEASURED) and name != "measure"
+            measuring = (measuring or name in MEASURED) and name not in MEASURING
             spent[name] += measuring
     return +spent
 
@@ -475,7 +538,10 @@ def jobs(console: Console) -> Iterator[tuple[str, str, Job]]:
                     f"no {network.dataset} in {data.FOLDER_VARIABLE}: {letter} without {work}"
                 )
                 continue
-            yield f"{letter} f32", work, make(network)
+            for number_format in image.FORMATS:
+                yield f"{letter} {number_format}", work, make(network, number_format)
+    yield "C int8", "forward", forward_work(frozen(NETWORKS["C"]), "q8")
+    yield "dense 784x32 int8", "forward", full_work(frozen(ONE_LAYER), "q8", LAYER)
 
 
 def results_of(name: str, machine: Machine, outcome: Outcome) -> list[Result]:
@@ -501,12 +567,31 @@ def judged(name: str, value: float, unit: str) -> Result:
 
 
 def code_results() -> list[Result]:
-    """Size of the core, once per architecture."""
+    """Size of the core, once per architecture: with both formats, and with q8 alone."""
     architectures = {machine.architecture: machine for machine in MACHINES}
     return [
-        Result(f"core f32, {name}, text", code_bytes(machine), "bytes", "-O2, constants included")
+        judged(f"core {formats}, {name}, text", code_bytes(machine, flag), "bytes")
         for name, machine in architectures.items()
+        for formats, flag in {"f32 and q8": [], "q8": ["-DTINYINC_F32=0"]}.items()
     ]
+
+
+SELECTING = "topk.o"  # the functions in it select what is trained
+MOST_SELECTING = 0.03  # of a step
+
+
+def selection(name: str, machine: Machine, job: Job) -> Result:
+    """Which share of a step goes into the selection of the gradient's largest elements."""
+    lines = run(["arm-none-eabi-nm", build(machine).parent / SELECTING]).splitlines()
+    functions = {line.split()[-1] for line in lines if line.split()[-2] in "tT"}
+    spent = profile(machine, first_few(job))
+    share = sum(spent[function] for function in functions) / spent.total()
+    return at_most(f"{name}, {machine.core}, selection", share, "of the step", MOST_SELECTING)
+
+
+def first_few(job: Job) -> Job:
+    few = PROFILED_SAMPLES
+    return replace(job, samples=job.samples[:few], targets=job.targets[:few])
 
 
 # Header of a column, and the results of which it shows the first that is there.
@@ -517,6 +602,7 @@ COLUMNS = {
     "MACs\nforward": ("MACs forward",),
     "MACs\nbackward": ("MACs backward",),
     "RAM,\nbytes": ("RAM",),
+    "selec-\ntion": ("selection",),
 }
 
 
@@ -538,7 +624,7 @@ def show(results: list[Result], console: Console) -> None:
             table.add_row(what, *["" if cell is None else brief(cell.value) for cell in cells])
     console.print(table)
     for result in results:
-        if result.reference:
+        if result.reference or result.holds is False:
             verdict = {None: "", True: ", holds", False: ", DOES NOT HOLD"}[result.holds]
             target = f"; {result.target}{verdict}" if result.target else ""
             line = f"{result.name}: {brief(result.value)} ({result.reference}{target})"
@@ -556,8 +642,7 @@ def brief(value: float) -> str:
 def show_profiles(console: Console) -> None:
     """Where the work of each job goes on each core: in cycles where an emulator counts them."""
     for name, work, job in jobs(console):
-        few = replace(job, samples=job.samples[:PROFILED_SAMPLES])
-        few = replace(few, targets=job.targets[: len(few.samples)])
+        few = first_few(job)
         for machine in {machine.core: machine for machine in MACHINES}.values():
             spent = profile(machine, few)
             total = spent.total()
@@ -590,6 +675,8 @@ def main() -> None:
             for machine in MACHINES:
                 progress.update(bar, description=f"{name}, {work}, {machine.core}")
                 results = results_of(f"{name}, {work}", machine, checked(machine, job))
+                if job.call == LEARN and not machine.qemu:
+                    results.append(selection(f"{name}, {work}", machine, job))
                 found |= {result.name: result for result in results}
                 progress.advance(bar)
     results = [*found.values(), *code_results()]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tinyinc_host import __version__, data, report
+from tinyinc_host import __version__, board_commands, data, report
 from tinyinc_host.distill import METHODS, distill
 
 if TYPE_CHECKING:  # imported where needed: tinyinc and matplotlib take their time
@@ -302,6 +302,10 @@ def bench_report(
 ) -> None:
     """Print all benchmark files as one table."""
     report.show(folder, console if console.is_terminal else Console(width=160))
+
+
+for name, command in board_commands.COMMANDS.items():
+    app.command(name)(command)
 
 
 def check_folder(path: Path) -> None:

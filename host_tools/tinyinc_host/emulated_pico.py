@@ -18,12 +18,14 @@ import subprocess
 import tempfile
 import tty
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from tinyinc_host import package
 from tinyinc_host.bench_engine import BUILD, SOURCE, missing_tools, rp2040js, run
 from tinyinc_host.simulate import ROOT
 
 FIRMWARE = ROOT / "build" / "firmware" / "RPI_PICO" / "firmware.uf2"
+STOCK = ROOT / "build" / "firmware" / "RPI_PICO-stock" / "firmware.uf2"  # without the engine
 BOOTROM = BUILD / "bootrom.bin"
 
 SILENCE = 300  # seconds that a script may say nothing
@@ -31,23 +33,26 @@ LAST_WORDS = 30  # seconds for the emulator to end
 CHUNK = 3072  # bytes of a file in one script
 
 
-def lacking() -> str:
+def lacking(firmware: Path = FIRMWARE) -> str:
     """What has to be done before a Pico can be emulated; empty when all is there."""
     tools = missing_tools("arm-none-eabi-gcc", "node", "npm")
     if tools:
         return f"not installed: {' '.join(tools)}"
-    return "" if FIRMWARE.is_file() else f"no '{FIRMWARE}': run `make firmware`"
+    make = "make firmware STOCK=1" if firmware == STOCK else "make firmware"
+    return "" if firmware.is_file() else f"no '{firmware}': run `{make}`"
 
 
-def command(flash: Path | None = None, count: Path | None = None) -> list[str | Path]:
+def command(
+    flash: Path | None = None, count: Path | None = None, firmware: Path = FIRMWARE
+) -> list[str | Path]:
     """The emulator's command. What the board writes to flash is kept in `flash`, if given; `count`
     lists the code whose cycles are counted."""
-    reason = lacking()
+    reason = lacking(firmware)
     if reason:
         raise FileNotFoundError(reason)
     run(["make", "--silent", "-C", SOURCE / "bootrom", f"BUILD={BUILD}"])
     options = [["--flash", flash] if flash else [], ["--count", count] if count else []]
-    return ["node", SOURCE / "pico.js", *options[0], *options[1], BOOTROM, FIRMWARE]
+    return ["node", SOURCE / "pico.js", *options[0], *options[1], BOOTROM, firmware]
 
 
 def environment() -> dict[str, str]:
@@ -74,10 +79,12 @@ def serial_port(flash: Path | None = None) -> Iterator[str]:
 class Pico:
     """with Pico() as pico: ... It is talked to through MicroPython's raw REPL."""
 
-    def __init__(self, flash: Path | None = None, count: Path | None = None) -> None:
+    def __init__(
+        self, flash: Path | None = None, count: Path | None = None, firmware: Path = FIRMWARE
+    ) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close())
         self.emulator = subprocess.Popen(
-            command(flash, count),
+            command(flash, count, firmware),
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -124,6 +131,17 @@ class Pico:
             part = base64.b64encode(content[at : at + CHUNK])
             self.run(f"file.write(binascii.a2b_base64({part}))")
         self.run("file.close(); del file; gc.collect()")
+
+    def put_tinyinc(self) -> None:
+        """Put the package and the native module on a board with stock firmware, for `import`."""
+        module = package.read_module("armv6m")
+        files = {package.ENGINE: module.content, **package.compile_package(module.abi[0])}
+        folders = sorted({folder for path in files for folder in PurePosixPath(path).parents})
+        self.run("import os; os.mkdir('/lib')")
+        for folder in folders[1:]:  # the first is the top
+            self.run(f"os.mkdir('/lib/{folder}')")
+        for path, content in files.items():
+            self.put(f"/lib/{path}", content)
 
     def get(self, path: str) -> bytes:
         """Read a file of the board."""

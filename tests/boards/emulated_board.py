@@ -38,6 +38,7 @@ COMMANDS = {
     "MPS2_AN385": "qemu-system-arm -machine mps2-an385",
     "MPS2_AN386": "qemu-system-arm -machine mps2-an386",
     "MPS2_AN500": "qemu-system-arm -machine mps2-an500",
+    "MPS2_AN505": "qemu-system-arm -machine mps2-an505",
     "VIRT_RV32": "qemu-system-riscv32 -bios none -machine virt",
 }
 

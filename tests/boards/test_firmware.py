@@ -114,6 +114,29 @@ def test_uf2_of_an_unknown_board(capsys):
     assert "BOARD is one of RPI_PICO, RPI_PICO2" in capsys.readouterr().err
 
 
+def module_boards():
+    """Folders that are boards of a port with CMake."""
+    return [path.parent.name for path in BOARDS.glob("*/mpconfigboard.cmake")]
+
+
+def test_every_board_has_its_lines_and_its_page(libraries):
+    assert sorted(libraries.PORTS) == sorted(module_boards())
+    pico = [name for name, port in libraries.PORTS.items() if port == "rp2"]
+    assert sorted(module("uf2").FAMILIES) == sorted(pico)
+    for name in libraries.PORTS:
+        page = (BOARDS / name / "README.md").read_text()
+        for part in ("## What fits", "## Known limits", "tinyinc flash", "tinyinc install"):
+            assert part in page
+        assert (BOARDS / name / "manifest.py").is_file()
+
+
+def test_libraries_of_esp32_are_not_taken_from_debian(libraries, tree, capsys):
+    libraries.WAYS = {"Debian's packages": libraries.by_debian}
+    assert libraries.main(["ESP32_GENERIC"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "Debian's packages: there are none for port esp32" in last
+
+
 def make(tmp_path, *arguments, **environment):
     return subprocess.run(
         ["make", "--no-print-directory", "-C", BOARDS, f"MPY_DIR={tmp_path}", *arguments],
@@ -127,7 +150,9 @@ def make(tmp_path, *arguments, **environment):
 def test_make_names_the_boards_that_there_are(tmp_path):
     done = make(tmp_path, "BOARD=VAX")
     assert done.returncode == 2
-    assert "there is no board 'VAX', expected one of: RPI_PICO" in done.stderr
+    assert "there is no board 'VAX', expected one of: " in done.stderr
+    named = done.stderr.partition("expected one of: ")[2].partition(".  Stop")[0].split()
+    assert sorted(named) == sorted(module_boards())
 
 
 def test_make_names_the_packages_that_are_missing(tmp_path):

@@ -28,7 +28,11 @@ ARCHITECTURES = {
     "armv7emsp": ("arm-none-eabi-gcc", 48 * 1024),
     "armv7emdp": ("arm-none-eabi-gcc", 48 * 1024),
     "rv32imc": ("riscv64-unknown-elf-gcc", 64 * 1024),
+    "xtensawin": ("LLVM", 64 * 1024),
 }
+# As the files and MicroPython have it: sys.implementation._mpy >> 10 & 15
+NUMBERS = {"x64": 2, "armv6m": 4, "armv7m": 5, "armv7emsp": 7, "armv7emdp": 8}
+NUMBERS |= {"xtensawin": 10, "rv32imc": 11}
 INTEGERS_ONLY = {"armv6m"}
 GOLDEN = {"f32": "golden", "q8": "golden_q8"}
 # Board and module. A board with an FPU also takes the modules that make less use of it, or none.
@@ -40,9 +44,16 @@ EMULATED = [
     ("MPS2_AN500", "armv7m"),
     ("MPS2_AN500", "armv7emsp"),
     ("MPS2_AN500", "armv7emdp"),
+    ("MPS2_AN505", "armv7m"),
+    ("MPS2_AN505", "armv7emsp"),
     ("VIRT_RV32", "rv32imc"),
 ]
-REFUSED = [("MPS2_AN385", "x64"), ("MPS2_AN385", "armv7emsp"), ("MPS2_AN386", "armv7emdp")]
+REFUSED = [
+    ("MPS2_AN385", "x64"),
+    ("MPS2_AN385", "armv7emsp"),
+    ("MPS2_AN386", "armv7emdp"),
+    ("MPS2_AN505", "armv7emdp"),
+]
 
 
 def make(*arguments, **environment):
@@ -68,7 +79,12 @@ def module():
 
     def folder(architecture):
         compiler, _ = ARCHITECTURES[architecture]
-        if not shutil.which(compiler):
+        if compiler == "LLVM":  # where there is none, it is fetched
+            llvm = [sys.executable, ROOT / "boards" / "llvm.py"]
+            done = subprocess.run(llvm, capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                pytest.skip(done.stderr.strip())
+        elif not shutil.which(compiler):
             pytest.skip(f"{compiler} is not installed")
         if architecture not in built:
             made("natmod", f"ARCH={architecture}")
@@ -185,6 +201,14 @@ def test_size(module, architecture):
     assert len(content) <= ARCHITECTURES[architecture][1]
     assert (folder.parent / f"_tinyinc-{architecture}.mpy").read_bytes() == content
     assert str(ROOT).encode() not in content
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_header(module, architecture):
+    """What firmware looks at before it loads a file: ABI 6.3, and the architecture."""
+    content = (module(architecture) / "_tinyinc.mpy").read_bytes()
+    assert content[:2] == b"M\x06"
+    assert (content[2] & 3, content[2] >> 2) == (3, NUMBERS[architecture])
 
 
 def test_unknown_architecture():

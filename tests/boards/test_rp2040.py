@@ -1,6 +1,8 @@
-"""The firmware for a Raspberry Pi Pico, the very image that is flashed, in the RP2040 emulator.
-`make test-boards` builds it; it is tested where it is there."""
+"""The firmware for a Raspberry Pi Pico, the very image that is flashed, in the RP2040 emulator; and
+the native module on such firmware without the engine. `make test-boards` builds them; what is there
+is tested."""
 
+import dataclasses
 import json
 import os
 import re
@@ -21,7 +23,8 @@ ROOT = HERE.parent.parent
 UNIX = ROOT / "build" / "unix" / "micropython"
 STREAM = HERE / "learning_stream.py"
 TRAJECTORY = HERE / "trajectory_bits.py"
-STEPS = {"f32": 100, "q8": 300}  # a Pico computes floats in software
+# Engine, number format and steps: a Pico computes floats in software, its native module none.
+STREAMS = [("user module", "f32", 100), ("user module", "q8", 300), ("native module", "q8", 300)]
 
 lacking = emulated_pico.lacking()
 pytestmark = pytest.mark.skipif(bool(lacking), reason=lacking)
@@ -30,6 +33,24 @@ pytestmark = pytest.mark.skipif(bool(lacking), reason=lacking)
 @pytest.fixture(scope="module")
 def pico():
     with emulated_pico.Pico() as pico:
+        yield pico
+
+
+@pytest.fixture(scope="module")
+def native_module():
+    lacking = emulated_pico.lacking(emulated_pico.STOCK)
+    if lacking:
+        pytest.skip(lacking)
+    subprocess.run(["make", "--silent", "natmod", "ARCH=armv6m"], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="module")
+def stock_pico(native_module):
+    """Stock firmware, with the native module and the package as files."""
+    with emulated_pico.Pico(firmware=emulated_pico.STOCK) as pico:
+        with pytest.raises(OSError, match="no module named 'tinyinc'"):
+            pico.run("import tinyinc")
+        pico.put_tinyinc()
         yield pico
 
 
@@ -214,10 +235,11 @@ def test_same_trajectory(pico):
     assert json.loads(pico.run(TRAJECTORY.read_text())) == here
 
 
-@pytest.mark.parametrize("number_format", STEPS)
-def test_learns_the_same_stream_to_the_same_bytes(pico, tmp_path, number_format):
+@pytest.mark.parametrize(("which", "number_format", "steps"), STREAMS)
+def test_learns_the_same_stream_to_the_same_bytes(request, tmp_path, which, number_format, steps):
     """Digits, learned from scratch by the whole package: the network is the unix port's."""
-    steps = STEPS[number_format]
+    fixture = {"user module": "pico", "native module": "stock_pico"}[which]
+    pico = request.getfixturevalue(fixture)
     digits = data.load("digits")
     order = np.random.default_rng(0).permutation(len(digits.train_samples))
     order = one_of_each_first(order, digits.train_labels)[:steps]
@@ -240,3 +262,18 @@ def test_learns_the_same_stream_to_the_same_bytes(pico, tmp_path, number_format)
     assert count == steps
     assert right > steps / 3  # a tenth by chance
     assert pico.get("/learned.bin") == (tmp_path / "learned.bin").read_bytes()
+
+
+def test_native_module_is_what_runs(stock_pico):
+    said = stock_pico.run("import sys, tinyinc; print(tinyinc.engine, sys.implementation._machine)")
+    file = "/lib/tinyinc/_tinyinc.mpy"
+    assert said == (f"<module 'tinyinc._tinyinc' from '{file}'> Raspberry Pi Pico with RP2040\n")
+
+
+def test_native_module_takes_little_longer(native_module):
+    """Measured as `make bench-boards` does, but on fewer samples."""
+    run = dataclasses.replace(bench_boards.RUNS[0], samples=60)
+    results = {result.name: result for result in bench_boards.measure(run)}
+    assert all(result.holds is not False for result in results.values())
+    share = results["64-32-10 q8, sampled: native to user module"]
+    assert share.holds and share.value > 90

@@ -1,5 +1,6 @@
 """The accuracy benchmark: one run on a small set, what is kept of runs, and what the table says."""
 
+import json
 import math
 import os
 import subprocess
@@ -8,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from rich.progress import Progress
 
 from tinyinc_host import bench_accuracy as bench
 from tinyinc_host import data
@@ -124,6 +126,30 @@ def test_targets(task, monkeypatch, rule, difference, ratio, holds):
     row = bench.Row("blobs", "q8", rule, 90.0, difference, 0.1, ratio, 1.0, 10)
     judged = {r.name.split(", ")[-1]: r.holds for r in bench.results_of([row])}
     assert {name: held for name, held in judged.items() if held is not None} == holds
+
+
+def test_the_papers_rules_come_last_(task, monkeypatch):
+    monkeypatch.setattr(bench, "TASKS", {"a": replace(task, seeds=2), "b": replace(task, seeds=1)})
+    plan = [(run.seed, run.task, run.rule) for run in bench.plan()]
+    assert plan[:4] == [(0, "a", "full"), (0, "a", "full"), (0, "a", "sampled"), (0, "b", "full")]
+    assert [rule for *_, rule in plan].index("tinyprop") == 9
+    assert len(plan) == 15
+
+
+def test_an_interrupted_measurement_leaves_the_table_of_what_is_done(task, monkeypatch, tmp_path):
+    def stopped(runs, progress, name):
+        for run in runs[:3]:
+            yield run, bench.execute(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "outcomes", stopped)
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    with pytest.raises(KeyboardInterrupt), Progress(disable=True) as progress:
+        bench.measure(progress)
+    table = (tmp_path / "accuracy.md").read_text()
+    assert table.count("| 1 |") == 3 and "q8 sampled" in table and "tinyprop" not in table
+    written = json.loads((tmp_path / "accuracy.json").read_text())
+    assert any("blobs, q8 sampled, difference" in str(result) for result in written["results"])
 
 
 def test_settings_are_told(task):

@@ -105,8 +105,8 @@ static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
  * would get its low word alone. Taken before any buffer, since an object's own __int__() may do
  * anything, such as changing the size of a buffer. */
 static uint32_t get_index(mp_obj_t object) {
-    if (mp_obj_get_type(object) == &mp_type_int && !mp_obj_is_small_int(object)) {
-        return TINC_NONE;
+    if (!mp_obj_is_small_int(object) && mp_obj_get_type(object) == &mp_type_int) {
+        return TINC_NONE; /* (a native module has to look for mp_type_int: that takes its time) */
     }
     const mp_int_t value = mp_obj_get_int(object);
     return value < 0 || value > 0x3FFFFFFF ? TINC_NONE : (uint32_t)value;

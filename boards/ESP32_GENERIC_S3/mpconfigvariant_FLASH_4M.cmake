@@ -1,0 +1,1 @@
+include(${PORT_BOARD_DIR}/mpconfigvariant_FLASH_4M.cmake)
