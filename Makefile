@@ -7,7 +7,7 @@ SECONDS ?= 600
 ARCH ?= x64
 BOARD ?= RPI_PICO
 ARCHS := x64 armv6m armv7m armv7emsp armv7emdp rv32imc xtensawin
-QEMU_BOARDS := MPS2_AN385 MPS2_AN386 MPS2_AN500 VIRT_RV32
+QEMU_BOARDS := MPS2_AN385 MPS2_AN386 MPS2_AN500 MPS2_AN505 VIRT_RV32
 # MPY_RELEASE chooses another release of MicroPython than the usual one.
 STOCK := $(CURDIR)/build/unix-stock$(addprefix -,$(MPY_RELEASE))
 VENV := build/venv
@@ -18,9 +18,9 @@ SANITIZED := build/sanitize/.ready
 TORCH ?= torch==2.13.0+cpu
 
 CORE := $(wildcard usermod_c/core/*.[ch])
-C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] usermod_c/natmod/*.c tests/faults/fuzz/*.c \
-    boards/emulators/*.[ch] boards/emulators/bootrom/*.c boards/qemu/*.c boards/RPI_PICO*/*.h \
-    tests/boards/*.c)
+C_FILES := $(CORE) $(wildcard usermod_c/binding/*.[ch] usermod_c/natmod/*.c usermod_c/natmod/*/*.c \
+    boards/emulators/*.[ch] boards/emulators/bootrom/*.c boards/qemu/*.c boards/qemu/*/*.c \
+    boards/RPI_PICO*/*.h boards/ESP32*/*.h tests/boards/*.c tests/boards/*/*.c tests/faults/fuzz/*.c)
 PACKAGE := host_tools/pyproject.toml host_tools/setup.py host_tools/_tinyinc/build.py
 
 ifneq ($(words $(CURDIR)),1)
@@ -99,14 +99,19 @@ qemu: ## Build MicroPython for emulated boards: build/qemu
 	    $(MAKE) --no-print-directory -C boards/qemu MPY_DIR=$$tree BOARD=$$board || exit 2; done
 
 firmware: ## Build MicroPython's firmware with the engine in it: build/firmware (BOARD=RPI_PICO)
-	@tree=$$($(PYTHON) boards/libraries.py $(BOARD)) && \
+	@$(MAKE) --no-print-directory -C boards needs BOARD=$(BOARD) && \
+	    tree=$$($(PYTHON) boards/libraries.py $(BOARD)) && \
 	    $(MAKE) --no-print-directory -C boards MPY_DIR=$$tree BOARD=$(BOARD)
 
 test-boards: setup natmod qemu firmware ## Test on emulated boards: firmware, native modules, kernels
 	@MPY_RELEASE=1.26 $(MAKE) --no-print-directory unix-stock
+	@$(MAKE) --no-print-directory firmware STOCK=1
+	@$(MAKE) --no-print-directory natmod ARCH=armv6m
 	$(BIN)/python -m pytest tests/boards
 
 bench-boards: $(READY) firmware ## Time learn() on an emulated Pico: build/bench/boards.json
+	@$(MAKE) --no-print-directory firmware STOCK=1
+	@$(MAKE) --no-print-directory natmod ARCH=armv6m
 	@$(BIN)/python -m tinyinc_host.bench_boards
 
 # Python's own allocator would hide writes just outside a buffer.

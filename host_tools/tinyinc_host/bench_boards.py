@@ -162,7 +162,7 @@ def measure(run: Run) -> list[Result]:
     results.append(Result(f"{name}: the slowest", float(learn[:, 0].max()), "ms"))
     if run.format == "q8":  # float32 is computed outside the engine
         results.append(Result(f"{name}: in the engine", engine, "ms"))
-        most = OVERHEAD_MS if run.target else None  # memset() is outside the engine, too
+        most = OVERHEAD_MS if run.target else None  # memmove() and memset() count, too
         results.append(result(f"{name}: overhead", total - engine, "ms", most))
     if STOCK in figures:
         native = float(figures[STOCK][: run.samples, 0].mean())

@@ -153,6 +153,7 @@ def main(arguments: list[str]) -> int:
     try:
         compile_source(llvm, source, target, flags)
     except Failed as error:
+        Path(target).unlink(missing_ok=True)
         if str(error):
             print(error, file=sys.stderr)
         return 1
