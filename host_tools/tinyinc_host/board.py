@@ -22,6 +22,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
+try:
+    from termios import error as TerminalError  # pyserial lets it through
+except ImportError:  # Windows
+    TerminalError = OSError
+
 TOOLS = ("mpremote", "ampy")
 PATIENCE = 10.0  # seconds of silence while a script runs
 READ_PATIENCE = 2.0  # seconds for the port to give the next byte
@@ -115,10 +120,11 @@ class MpremoteBoard(Board):
         super().__init__(port)
         try:
             self.transport = SerialTransport(port, timeout=READ_PATIENCE)
-        except TransportError:
+        except (TransportError, OSError, TerminalError):
             raise BoardError(why_not_opened(port)) from None
-        self.transport.serial.write_timeout = PATIENCE
         try:
+            with self._talking():  # the cable may be pulled by now
+                self.transport.serial.write_timeout = PATIENCE
             self.restart()
         except BoardError:
             self._close_port()
@@ -137,7 +143,7 @@ class MpremoteBoard(Board):
                 yield
         except BoardError:
             raise
-        except (TransportError, OSError, struct.error) as error:
+        except (TransportError, OSError, TerminalError, struct.error) as error:
             raise self.lost(error) from None
 
     def run(self, script: str, patience: float | None = None) -> str:
@@ -270,6 +276,8 @@ def why_not_opened(port: str) -> str:
         return f"there is no port {port}: is the board plugged in?"
     try:
         serial.Serial(port, exclusive=True).close()
+    except TerminalError:
+        return f"port {port} cannot be opened: it has just gone"
     except OSError as error:
         if error.errno in (errno.EBUSY, errno.EAGAIN):
             return f"port {port} is busy: another program has it open"
