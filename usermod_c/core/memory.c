@@ -68,14 +68,16 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
 
 static void f32_recall(const tinc_net *net, const uint8_t *q, float *x) {
     const float step = net->memory->step, offset = net->memory->offset;
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    const uint32_t n = net->inputs; /* not read again after every store, which may be anywhere */
+    for (uint32_t i = 0; i < n; i++) {
         x[i] = offset + step * (float)q[i];
     }
 }
 
 static void f32_quantise(const tinc_net *net, const float *x, uint8_t *q) {
     const float inverse = 1.0f / net->memory->step, offset = net->memory->offset;
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    const uint32_t n = net->inputs;
+    for (uint32_t i = 0; i < n; i++) {
         const float steps = tinc_clip((x[i] - offset) * inverse + 0.5f, 0.0f, 255.0f);
         q[i] = (uint8_t)(int32_t)steps;
     }
