@@ -186,106 +186,40 @@ static uint64_t natural(bool negative, uint64_t mantissa, int exponent, int bits
     x >> 63, (x >> 52 & 0x7ff) ? (x & ((1ull << 52) - 1)) | 1ull << 52 : 0,                        \
         (int)(x >> 52 & 0x7ff) - 1075
 
-float rom_fadd(float x, float y) {
-    return flushed(flushed(x) + flushed(y));
-}
+// A row is a function; from a number to an integer it takes the number's bits.
+#define ARITHMETIC(name, type, flush, op)                                                          \
+    type name(type x, type y) {                                                                    \
+        return flush(flush(x) op flush(y));                                                        \
+    }
+#define CONVERSION(name, from, to, value)                                                          \
+    to name(from x) {                                                                              \
+        return (to)(value);                                                                        \
+    }
 
-float rom_fsub(float x, float y) {
-    return flushed(flushed(x) - flushed(y));
-}
+ARITHMETIC(rom_fadd, float, flushed, +)
+ARITHMETIC(rom_fsub, float, flushed, -)
+ARITHMETIC(rom_fmul, float, flushed, *)
+ARITHMETIC(rom_fdiv, float, flushed, /)
+CONVERSION(rom_float2int, uint32_t, int32_t, integer(PARTS(x), 32))
+CONVERSION(rom_float2uint, uint32_t, uint32_t, natural(PARTS(x), 32))
+CONVERSION(rom_float2int64, uint32_t, int64_t, integer(PARTS(x), 64))
+CONVERSION(rom_float2uint64, uint32_t, uint64_t, natural(PARTS(x), 64))
+CONVERSION(rom_int2float, int32_t, float, x)
+CONVERSION(rom_uint2float, uint32_t, float, x)
+CONVERSION(rom_int642float, int64_t, float, x)
+CONVERSION(rom_uint642float, uint64_t, float, x)
+CONVERSION(rom_float2double, float, double, flushed(x))
 
-float rom_fmul(float x, float y) {
-    return flushed(flushed(x) * flushed(y));
-}
-
-float rom_fdiv(float x, float y) {
-    return flushed(flushed(x) / flushed(y));
-}
-
-int32_t rom_float2int(uint32_t x) {
-    return (int32_t)integer(PARTS(x), 32);
-}
-
-uint32_t rom_float2uint(uint32_t x) {
-    return (uint32_t)natural(PARTS(x), 32);
-}
-
-int64_t rom_float2int64(uint32_t x) {
-    return integer(PARTS(x), 64);
-}
-
-uint64_t rom_float2uint64(uint32_t x) {
-    return natural(PARTS(x), 64);
-}
-
-float rom_int2float(int32_t x) {
-    return (float)x;
-}
-
-float rom_uint2float(uint32_t x) {
-    return (float)x;
-}
-
-float rom_int642float(int64_t x) {
-    return (float)x;
-}
-
-float rom_uint642float(uint64_t x) {
-    return (float)x;
-}
-
-double rom_float2double(float x) {
-    return (double)flushed(x);
-}
-
-double rom_dadd(double x, double y) {
-    return flushed_double(flushed_double(x) + flushed_double(y));
-}
-
-double rom_dsub(double x, double y) {
-    return flushed_double(flushed_double(x) - flushed_double(y));
-}
-
-double rom_dmul(double x, double y) {
-    return flushed_double(flushed_double(x) * flushed_double(y));
-}
-
-double rom_ddiv(double x, double y) {
-    return flushed_double(flushed_double(x) / flushed_double(y));
-}
-
-int32_t rom_double2int(uint64_t x) {
-    return (int32_t)integer(DOUBLE_PARTS(x), 32);
-}
-
-uint32_t rom_double2uint(uint64_t x) {
-    return (uint32_t)natural(DOUBLE_PARTS(x), 32);
-}
-
-int64_t rom_double2int64(uint64_t x) {
-    return integer(DOUBLE_PARTS(x), 64);
-}
-
-uint64_t rom_double2uint64(uint64_t x) {
-    return natural(DOUBLE_PARTS(x), 64);
-}
-
-double rom_int2double(int32_t x) {
-    return (double)x;
-}
-
-double rom_uint2double(uint32_t x) {
-    return (double)x;
-}
-
-double rom_int642double(int64_t x) {
-    return (double)x;
-}
-
-double rom_uint642double(uint64_t x) {
-    return (double)x;
-}
-
-float rom_double2float(double x) {
-    return flushed((float)flushed_double(x));
-}
+ARITHMETIC(rom_dadd, double, flushed_double, +)
+ARITHMETIC(rom_dsub, double, flushed_double, -)
+ARITHMETIC(rom_dmul, double, flushed_double, *)
+ARITHMETIC(rom_ddiv, double, flushed_double, /)
+CONVERSION(rom_double2int, uint64_t, int32_t, integer(DOUBLE_PARTS(x), 32))
+CONVERSION(rom_double2uint, uint64_t, uint32_t, natural(DOUBLE_PARTS(x), 32))
+CONVERSION(rom_double2int64, uint64_t, int64_t, integer(DOUBLE_PARTS(x), 64))
+CONVERSION(rom_double2uint64, uint64_t, uint64_t, natural(DOUBLE_PARTS(x), 64))
+CONVERSION(rom_int2double, int32_t, double, x)
+CONVERSION(rom_uint2double, uint32_t, double, x)
+CONVERSION(rom_int642double, int64_t, double, x)
+CONVERSION(rom_uint642double, uint64_t, double, x)
+CONVERSION(rom_double2float, double, float, flushed((float)flushed_double(x)))
