@@ -17,7 +17,7 @@ import tarfile
 from pathlib import Path
 
 import micropython
-from micropython import NoTree, fetch_source, from_debian, run, unpack
+from micropython import NoTree, fetch_source, from_debian, print_path, run, unpack
 
 # A port's libraries, each with a file that it has when it is there.
 LIBRARIES = {
@@ -131,24 +131,20 @@ def filled(source: Path, version: str, port: str) -> Path:
     raise NoTree("; ".join(reasons))
 
 
+def tree_for(port: str) -> Path:
+    """The tree to build from, which has the port's libraries."""
+    tree, version, _ = micropython.find()
+    return filled(tree, version, port) if missing(tree, port) else tree
+
+
 def main(names: list[str]) -> int:
     if len(names) != 1 or names[0] not in PORTS:
         boards = ", ".join(PORTS)
         print(f"BOARD is {' '.join(names) or 'missing'}, expected one of {boards}", file=sys.stderr)
         return 2
-    port = PORTS[names[0]]
-    try:
-        tree, version, _ = micropython.find()
-        if missing(tree, port):
-            tree = filled(tree, version, port)
-    except (NoTree, OSError) as error:
-        todo = "set MPY_DIR to a MicroPython source tree with its submodules, 1.24 or newer"
-        print(f"No libraries for {names[0]} ({error}): {todo}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    print(tree)
-    return 0
+    (name,) = names
+    todo = "set MPY_DIR to a MicroPython source tree with its submodules, 1.24 or newer"
+    return print_path(lambda: tree_for(PORTS[name]), f"No libraries for {name}", todo)
 
 
 if __name__ == "__main__":

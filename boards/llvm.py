@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from micropython import ROOT, NoTree, from_debian, run
+from micropython import ROOT, from_debian, print_path, run
 
 SUITE = "trixie"
 VERSION = 22  # the first that compiles the engine for Xtensa
@@ -50,19 +50,17 @@ def fetch(tree: Path) -> None:
     (tree / STAMP).write_text("\n".join(PACKAGES), encoding="utf-8")
 
 
+def complete_tree() -> Path:
+    """The folder that it is in, fetched when it is not there."""
+    if not is_complete(TREE):
+        print(f"Getting LLVM {VERSION} for Xtensa from Debian's packages ...", file=sys.stderr)
+        fetch(TREE)
+    return TREE
+
+
 def main() -> int:
-    try:
-        if not is_complete(TREE):
-            print(f"Getting LLVM {VERSION} for Xtensa from Debian's packages ...", file=sys.stderr)
-            fetch(TREE)
-    except (NoTree, OSError) as error:
-        todo = "install Espressif's compiler, xtensa-esp32-elf-gcc"
-        print(f"No compiler for Xtensa ({error}): {todo}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    print(TREE)
-    return 0
+    todo = "install Espressif's compiler, xtensa-esp32-elf-gcc"
+    return print_path(complete_tree, "No compiler for Xtensa", todo)
 
 
 if __name__ == "__main__":

@@ -253,22 +253,33 @@ def find() -> tuple[Path, str, str]:
     return (TREE, *(cached() or fetch()))
 
 
+def announced() -> Path:
+    """The tree to build from; its version and origin are said on stderr."""
+    tree, version, origin = find()
+    shown = tree.relative_to(ROOT) if ROOT in tree.parents else tree
+    print(f"MicroPython {version} from {origin}: {shown}", file=sys.stderr)
+    return tree
+
+
+def print_path(get: Callable[[], Path], lacking: str, todo: str) -> int:
+    """Print the path that is got, or on stderr what is lacking, why and what to do: exit code."""
+    try:
+        path = get()
+    except (NoTree, OSError) as error:
+        print(f"{lacking} ({error}): {todo}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(path)
+    return 0
+
+
 def main() -> int:
     if len(sys.argv) > 1:
         print(__doc__.strip())
         return 0 if sys.argv[1] in ("-h", "--help") else 2
-    try:
-        tree, version, origin = find()
-    except NoTree as error:
-        todo = "set MPY_DIR to a MicroPython source tree, 1.24 or newer"
-        print(f"No MicroPython source ({error}): {todo}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    shown = tree.relative_to(ROOT) if ROOT in tree.parents else tree
-    print(f"MicroPython {version} from {origin}: {shown}", file=sys.stderr)
-    print(tree)
-    return 0
+    todo = "set MPY_DIR to a MicroPython source tree, 1.24 or newer"
+    return print_path(announced, "No MicroPython source", todo)
 
 
 if __name__ == "__main__":
