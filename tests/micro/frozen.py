@@ -3,6 +3,8 @@
 import sys
 from array import array
 
+from checks import refused
+
 import tinyinc
 from tinyinc.engine import engine
 
@@ -63,16 +65,6 @@ def test_refusals():
 
 def short():
     tinyinc.load(path, frozen=frozen[1:])
-
-
-def refused(words, call, *args, **options):
-    try:
-        call(*args, **options)
-    except ValueError as refusal:
-        for word in words:
-            assert word in str(refusal), (word, str(refusal))
-        return
-    raise AssertionError("not refused: %s %s" % (args, options))
 
 
 for test in (test_in_place, test_elsewhere, test_refusals, test_it_learns_and_leaves_them):

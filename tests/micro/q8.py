@@ -4,6 +4,7 @@ import sys
 from array import array
 
 import gestures
+from checks import refused, same
 
 import tinyinc
 
@@ -197,22 +198,6 @@ def test_plan():
     assert engine.scratch_bytes(net.sections) == needed
     refused(("argument 3", "47, expected 48"), engine.plan, net.sections, True, table[:47])
     refused(("argument 3", "'I'"), engine.plan, net.sections, True, bytearray(192))
-
-
-def same(a, b):
-    for i in range(1, 5):
-        assert a.sections[i] == b.sections[i], i
-    assert a.labels == b.labels
-
-
-def refused(words, call, *args, **options):
-    try:
-        call(*args, **options)
-    except ValueError as refusal:
-        for word in words:
-            assert word in str(refusal), (word, str(refusal))
-        return
-    raise AssertionError("not refused: %s %s" % (args, options))
 
 
 for test in (
