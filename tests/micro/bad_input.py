@@ -84,11 +84,11 @@ def test_capacity():
     refused(("1 more units", "room for 0"), net.grow, 0, 1)
     refused(("at least one",), net.shrink, 0, 6)
     refused(("slots",), net.memory.add, source.sample("up"), "up")
+    assert state_of(net) == before
     net2 = tinyinc.create(inputs=8, memory=4)
     net2.learn(source.sample("up"), "up")
     refused(("'down'", "unknown"), net2.memory.add, source.sample("up"), "down")
     refused(("weight",), net2.memory.add, source.sample("up"), "up", 17)
-    del before
 
 
 def test_extremes():
