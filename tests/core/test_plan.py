@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 
 import _tinyinc
-from images import (
-    add,
-    average_pool,
-    conv,
-    dense,
-    depthwise,
-    max_pool,
-    network,
-)
+from images import add, average_pool, conv, dense, depthwise, max_pool, network
 
 VALUES, MASK, WINNERS, DELTA, FORWARD, BACKWARD = range(6)
 ROLES = 6

@@ -17,7 +17,6 @@ from images import (
     DENSE,
     DEPTHWISE,
     RULES,
-    TRAIN_BIAS,
     TRAIN_WEIGHTS,
     add,
     average_pool,
@@ -28,7 +27,6 @@ from images import (
 )
 from storage import INT8, INT16, LEAST_MASTER, MOST_MASTER, times_scales
 
-BOTH = TRAIN_WEIGHTS | TRAIN_BIAS
 SOURCES = sorted(map(str, (ROOT / "usermod_c" / "core").glob("*.c")))
 FLAGS = ["-std=c99", "-O2", "-DTINYINC_F32=0", "-fPIC", "-shared"]
 TRAPS = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
