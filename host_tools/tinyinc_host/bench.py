@@ -22,12 +22,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 import tinyinc
 from tinyinc_host import bench_engine, data, demo
 from tinyinc_host.cli import refuse
-from tinyinc_host.report import Result, at_least, at_most, write
+from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 from tinyinc_host.simulate import BINARY, ROOT
 
 FOLDER = ROOT / "build" / "bench"
@@ -54,14 +54,8 @@ NAMES = {
 
 def main() -> None:
     console = Console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with Progress(*columns, console=console) as progress:
+    with progress_bars(console) as progress:
         results = speed(progress) + accuracy(progress)
     write(FOLDER / "host.json", results)
     for result in results:

@@ -32,21 +32,14 @@ import _tinyinc_core
 import numpy as np
 from _tinyinc_core import ffi, lib
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TimeRemainingColumn
 
 import tinyinc
 from tinyinc_host import data, network, pretrain
 from tinyinc_host.bench import FOLDER
 from tinyinc_host.cli import refuse
 from tinyinc_host.network import conv, dense, max_pool
-from tinyinc_host.report import Result, at_least, at_most, write
+from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 
 KEPT = FOLDER / "accuracy"
 PROCESSES = 2
@@ -580,15 +573,7 @@ def main(arguments: Sequence[str]) -> None:
             raise ValueError(
                 f"{data.FOLDER_VARIABLE} has no dataset '{task.data}'; it has {', '.join(known)}"
             )
-    console = Console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bars(Console(), TimeRemainingColumn()) as progress:
         if not arguments:
             measure(progress)
         elif len(arguments) == 2 and arguments[0] == "choose" and arguments[1] in TASKS:

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import tinyinc
@@ -35,7 +34,7 @@ from tinyinc_host.cli import refuse
 from tinyinc_host.network import Layer, calibrate, conv, dense, forward, max_pool, with_weights
 from tinyinc_host.network import network as build_network
 from tinyinc_host.pretrain import one_of_each_first, typecode
-from tinyinc_host.report import Result, at_most, write
+from tinyinc_host.report import Result, at_most, progress_bars, write
 from tinyinc_host.simulate import ROOT
 
 SOURCE = ROOT / "boards" / "emulators"
@@ -661,14 +660,8 @@ def main() -> None:
     if "--profile" in sys.argv[1:]:
         show_profiles(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     found: dict[str, Result] = {}
-    with Progress(*columns, console=console) as progress:
+    with progress_bars(console) as progress:
         all_jobs = list(jobs(progress.console))
         bar = progress.add_task("", total=len(all_jobs) * len(MACHINES))
         for name, work, job in all_jobs:

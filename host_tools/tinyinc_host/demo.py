@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 import tinyinc
@@ -26,6 +26,7 @@ from tinyinc_host.distill import distill
 from tinyinc_host.export import export, fill_memory, with_memory
 from tinyinc_host.pretrain import Schedule, pretrain
 from tinyinc_host.quantise import power_of_two, quantise
+from tinyinc_host.report import progress_bars
 from tinyinc_host.simulate import ROOT, Board, Stats, board
 
 FOLDER = ROOT / "build" / "demo"
@@ -281,13 +282,7 @@ def show(
     format: str = "f32",
 ) -> dict[str, float | int]:
     """Run with progress bars; write result.json and learning.png; print the table."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bars(console) as progress:
         settings = settings_for(dataset, quick)
         outcome = run(dataset, seed, engine, settings, progress, folder, format)
     result = outcome.result()

@@ -1,4 +1,5 @@
-"""Benchmark files: one form for all of them, and one table that prints them."""
+"""Benchmark files: one form for all of them, one table that prints them, and the progress bars of
+what takes long."""
 
 from __future__ import annotations
 
@@ -12,6 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 FIELDS = ("name", "value", "unit", "reference", "target", "holds")
@@ -95,6 +104,12 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "NO"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def progress_bars(console: Console, *more: ProgressColumn) -> Progress:
+    """Progress bars that count steps and tell the time; more columns stand behind."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeElapsedColumn(), *more, console=console)
 
 
 def machine() -> str:
