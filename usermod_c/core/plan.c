@@ -18,18 +18,19 @@ static uint32_t first_trained(const tinc_net *net) {
     return l;
 }
 
-static int is_source(const tinc_net *net, uint32_t l) {
-    uint32_t add = l + 1;
-    while (add < net->layer_count && net->layers[add].source != l) {
-        add++;
+/* The last layer that takes a layer's output: the next, or an addition further up. */
+static uint32_t last_reader(const tinc_net *net, uint32_t l) {
+    uint32_t reader = net->layer_count - 1u;
+    while (reader > l + 1 && net->layers[reader].source != l) {
+        reader--;
     }
-    return add < net->layer_count;
+    return reader;
 }
 
 uint32_t tinc_most_listed(const tinc_net *net, uint32_t l) {
     const uint32_t all = tinc_layer_capacity(&net->layers[l]);
     if (l + 1 == net->layer_count || net->layers[l + 1].kind != TINC_MAX_POOL ||
-        is_source(net, l)) {
+        last_reader(net, l) > l + 1) {
         return all;
     }
     const uint32_t windows = tinc_layer_capacity(&net->layers[l + 1]);
@@ -51,15 +52,6 @@ static uint32_t strip_rows(const tinc_net *net, uint32_t l) {
     }
     const uint32_t height = net->layers[l].output_shape[0];
     return rows < height ? rows : height;
-}
-
-/* The last layer that takes a layer's output: the next, or an addition further up. */
-static uint32_t last_reader(const tinc_net *net, uint32_t l) {
-    uint32_t reader = net->layer_count - 1u;
-    while (reader > l + 1 && net->layers[reader].source != l) {
-        reader--;
-    }
-    return reader;
 }
 
 static void set(tinc_tensor *tensor, uint32_t bytes, uint32_t first, uint32_t last) {
@@ -131,52 +123,52 @@ static int together(const tinc_tensor *a, const tinc_tensor *b) {
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* While tensors are placed, they form lists in the order of `offset`: `live` is the number of the
- * next one, from 1, and 0 is the end. */
-static void insert(tinc_tensor *tensors, uint16_t *link, uint32_t number) {
-    tinc_tensor *tensor = &tensors[number - 1u];
-    while (*link != 0 && tensors[*link - 1u].offset <= tensor->offset) {
-        link = &tensors[*link - 1u].live;
+/* While tensors are placed, they form lists in the order of `offset`: `live` is the index of the
+ * next one, or END. */
+#define END 0xFFFFu
+
+static void insert(tinc_tensor *tensors, uint16_t *link, uint32_t index) {
+    while (*link != END && tensors[*link].offset < tensors[index].offset) {
+        link = &tensors[*link].live;
     }
-    tensor->live = *link;
-    *link = (uint16_t)number;
+    tensors[index].live = *link;
+    *link = (uint16_t)index;
 }
 
-/* The lowest offset at which a tensor overlaps none of those placed, listed from the lowest up. */
-static uint32_t lowest_offset(const tinc_tensor *tensor, const tinc_tensor *tensors,
-                              uint32_t placed, uint32_t base) {
+/* Give a tensor the lowest offset at which it overlaps none of those placed, and list it. */
+static void place_one(tinc_tensor *tensors, uint16_t *placed, uint32_t index, uint32_t base) {
+    tinc_tensor *tensor = &tensors[index];
     uint32_t offset = base;
-    while (placed != 0) {
-        const tinc_tensor *other = &tensors[placed - 1u];
+    for (uint16_t *link = placed; *link != END; link = &tensors[*link].live) {
+        const tinc_tensor *other = &tensors[*link];
         const uint32_t end = other->offset + other->bytes;
         if (other->offset >= offset + tensor->bytes) {
             break;
         }
         if (end > offset && together(tensor, other)) {
             offset = end;
+            placed = link; /* what lies lower is listed before */
         }
-        placed = other->live;
     }
-    return offset;
+    tensor->offset = offset;
+    insert(tensors, placed, index);
 }
 
 /* Place the largest first: the small ones then fill the gaps. Returns the bytes needed. */
 static uint32_t place(tinc_tensor *tensors, uint32_t count, uint32_t base) {
-    uint16_t waiting = 0, placed = 0;
-    for (uint32_t number = 1; number <= count; number++) {
-        if (tensors[number - 1u].bytes > 0) {
-            tensors[number - 1u].offset = ~tensors[number - 1u].bytes; /* the largest is lowest */
-            insert(tensors, &waiting, number);
+    uint16_t waiting = END, placed = END;
+    for (uint32_t i = count; i-- > 0;) { /* from the end, where they tend to be small */
+        if (tensors[i].bytes > 0) {
+            tensors[i].offset = ~tensors[i].bytes; /* the largest is lowest */
+            insert(tensors, &waiting, i);
         }
     }
     uint32_t needed = base;
-    while (waiting != 0) {
-        const uint32_t number = waiting;
-        tinc_tensor *tensor = &tensors[number - 1u];
-        waiting = tensor->live;
-        tensor->offset = lowest_offset(tensor, tensors, placed, base);
-        insert(tensors, &placed, number);
-        const uint32_t end = tensor->offset + tensor->bytes;
+    while (waiting != END) {
+        const uint32_t index = waiting;
+        waiting = tensors[index].live;
+        place_one(tensors, &placed, index, base);
+        const uint32_t end = tensors[index].offset + tensors[index].bytes;
         needed = end > needed ? end : needed;
     }
     return needed;
