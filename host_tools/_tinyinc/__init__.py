@@ -6,8 +6,9 @@ are opened and checked in each. Sections that a call does not write may be read-
 
 Arrays are C-contiguous buffers of the right item format, such as numpy's and array.array: float32
 for probabilities, figures and matrices, uint32 for counts, plans and distance, uint16 for indices,
-uint8 for q. x is a normalised sample, float32 or (in q8 networks) int8, q one in the memory's
-number format; both hold a value per input. Arrays may be longer than needed; scratch is a bytearray
+uint8 for q. x is a normalised sample, float32 or (in q8 networks) int8, for extract(), and its
+features for every other call: the same where the network has no front end. q is x in the memory's
+number format, a value per feature. Arrays may be longer than needed; scratch is a bytearray
 of at least scratch_bytes(net).
 
 Bad input raises ValueError with the core's text; arguments are counted from 1.
@@ -90,10 +91,20 @@ def _items(buffer, where, typecode, count, writable=False):
     return items
 
 
+def _values(view, buffer, where, count, writable=False):
+    """Argument number `where` as values of a sample, as the network computes."""
+    typecode = "b" if view.header.format == lib.TINC_Q8 else "f"
+    return _items(buffer, where, typecode, count, writable)
+
+
 def _sample(view, buffer, where, writable=False):
     """Argument number `where` as a normalised sample of the network."""
-    typecode = "b" if view.header.format == lib.TINC_Q8 else "f"
-    return _items(buffer, where, typecode, view.inputs, writable)
+    return _values(view, buffer, where, view.inputs, writable)
+
+
+def _features(view, buffer, where, writable=False):
+    """Argument number `where` as the features of a sample."""
+    return _values(view, buffer, where, view.features, writable)
 
 
 def _index(value):
@@ -149,26 +160,29 @@ def crc32(data, crc=0):
     return lib.tinc_crc32(crc & 0xFFFFFFFF, data, len(data))
 
 
-def _work(learning):
-    return lib.TINC_LEARN if learning else lib.TINC_INFER
+def _work(work):
+    if work == lib.TINC_EXTRACT:
+        return work
+    return lib.TINC_LEARN if work else lib.TINC_INFER
 
 
-def scratch_bytes(net, learning=True):
-    """Bytes of scratch that learn() needs (and is enough for infer()), or infer() alone."""
+def scratch_bytes(net, work=True):
+    """Bytes of scratch with which extract() can be done, and learn() (True; enough for infer()),
+    infer() (False) or nothing more (2)."""
     view, _held = _open(net)
-    return lib.tinc_scratch_bytes(view, _work(learning))
+    return lib.tinc_scratch_bytes(view, _work(work))
 
 
-def plan(net, learning, table):
+def plan(net, work, table):
     """How the scratch is used: fills table (uint32) with offset, bytes, first and last moment of
     every tensor, those of a layer together: values, mask, winners, delta, forward and backward
-    room. Layer l runs at moment l and is differentiated at moment 2 layers - 1 - l. Returns the
-    bytes of scratch, scratch_bytes(net, learning)."""
+    room. Layer l runs at moment l and is differentiated at moment 2 layers - 1 - l. work: False for
+    infer(), True for learn(), 2 for extract(). Returns the bytes of scratch for this alone."""
     view, _held = _open(net)
     count = view.layer_count * lib.TINC_ROLES
     words = _items(table, 3, "I", 4 * count, True)
     tensors = ffi.new("tinc_tensor[]", count)
-    needed = lib.tinc_plan(view, _work(learning), tensors)
+    needed = lib.tinc_plan(view, _work(work), tensors)
     for i, tensor in enumerate(tensors):
         row = (tensor.offset, tensor.bytes, tensor.first, tensor.last)
         words[4 * i : 4 * i + 4] = row
@@ -191,10 +205,22 @@ def normalise(net, raw, x):
     _result(view, lib.tinc_normalise(view, data, count, ord(code), out))
 
 
+def extract(net, x, features, scratch):
+    """The features of a normalised sample, as the front end gives them, which every call below
+    takes as x; of a network without one, the sample. Returns the multiply-accumulates done."""
+    view, _held = _open(net)
+    values = _sample(view, x, 2)
+    out = _features(view, features, 3, True)
+    work = _bytes(scratch, 4, True)
+    macs = ffi.new("uint32_t *")
+    _result(view, lib.tinc_extract(view, values, out, macs, work, len(work)))
+    return macs[0]
+
+
 def infer(net, x, probabilities, scratch):
     """Class probabilities of x; returns the likeliest class."""
     view, _held = _open(net)
-    values = _sample(view, x, 2)
+    values = _features(view, x, 2)
     classes = view.layers[view.layer_count - 1].active
     out = _items(probabilities, 3, "f", classes, True)
     work = _bytes(scratch, 4, True)
@@ -207,7 +233,7 @@ def learn(net, x, target, counts, figures, scratch):
     and nothing has changed, when the step diverged: a layer gave NaN or values beyond 1e30."""
     cls = _index(target)
     view, _held = _open(net, _TRAINED, _STATE)
-    values = _sample(view, x, 2)
+    values = _features(view, x, 2)
     counted = _items(counts, 4, "I", lib.TINC_STEP_K + view.layer_count, True)
     figured = _items(figures, 5, "f", lib.TINC_STEP_FIGURES, True)
     work = _bytes(scratch, 6, True)
@@ -269,22 +295,22 @@ def recall(net, slot, x):
     """A slot's sample to normalised x; returns its class."""
     slot = _index(slot)
     view, _held = _open(net)
-    out = _sample(view, x, 3, True)
+    out = _features(view, x, 3, True)
     return _result(view, lib.tinc_recall(view, slot, out))
 
 
 def quantise(net, x, q):
     """Normalised x to q, in the memory's number format."""
     view, _held = _open(net)
-    values = _sample(view, x, 2)
-    _result(view, lib.tinc_quantise(view, values, _items(q, 3, "B", view.inputs, True)))
+    values = _features(view, x, 2)
+    _result(view, lib.tinc_quantise(view, values, _items(q, 3, "B", view.features, True)))
 
 
 def remember(net, slot, q, cls):
     """Store q as a sample of a class in a slot: one in use, or the next free one."""
     slot, cls = _index(slot), _index(cls)
     view, _held = _open(net, _MEMORY, _STATE)
-    sample = _items(q, 3, "B", view.inputs)
+    sample = _items(q, 3, "B", view.features)
     _result(view, lib.tinc_remember(view, slot, sample, cls))
 
 
@@ -293,7 +319,7 @@ def nearest(net, q, cls, distance):
     the squared Euclidean distance in quantisation steps."""
     cls = _index(cls)
     view, _held = _open(net)
-    sample = _items(q, 2, "B", view.inputs)
+    sample = _items(q, 2, "B", view.features)
     out = _items(distance, 4, "I", 1, True)
     return max(lib.tinc_nearest(view, sample, cls, out), -1)
 
@@ -302,13 +328,13 @@ def move(net, slot, q):
     """Move a slot's sample towards q (online k-means)."""
     slot = _index(slot)
     view, _held = _open(net, _MEMORY, _STATE)
-    sample = _items(q, 3, "B", view.inputs)
+    sample = _items(q, 3, "B", view.features)
     _result(view, lib.tinc_move(view, slot, sample))
 
 
 def vote(net, q, probabilities):
     """Let the exemplars vote on the network's probabilities for q; returns the likeliest class."""
     view, _held = _open(net)
-    sample = _items(q, 2, "B", view.inputs)
+    sample = _items(q, 2, "B", view.features)
     classes = view.layers[view.layer_count - 1].active
     return _result(view, lib.tinc_vote(view, sample, _items(probabilities, 3, "f", classes, True)))

@@ -13,6 +13,7 @@ import numpy as np
 import tinyinc
 from tinyinc import image, store
 from tinyinc.engine import engine
+from tinyinc_host import network
 
 MOST_WEIGHT = 16  # of an exemplar, in the core
 
@@ -38,16 +39,14 @@ def memory_arrays(section: bytearray) -> MemoryArrays:
     )
 
 
-def with_memory(net: tinyinc.Net, slots: int) -> tinyinc.Net:
-    """The same network with an empty memory of so many slots."""
+def with_memory(
+    net: tinyinc.Net, slots: int, memory_range: tuple[float, float] | None = None
+) -> tinyinc.Net:
+    """The same network with an empty memory of so many slots; memory_range: as empty_memory()."""
     sections = [bytearray(section) for section in net.sections]
     structure = sections[image.STRUCTURE]
-    low, high, step = (
-        image.get(structure, image.HEADER[name])
-        for name in ("input_low", "input_high", "input_step")
-    )
-    steps = image.memory_steps(low, high, step)
-    sections[image.MEMORY] = image.empty_memory(slots, net.inputs, *steps)
+    _, layers = network.read(net)
+    sections[image.MEMORY] = network.empty_memory(structure, layers, slots, memory_range)
     image.lay_out(sections)
     image.put(structure, image.HEADER["lineage"], store.new_lineage())
     engine.seal(sections)

@@ -59,7 +59,7 @@ ENTRY = np.dtype(
     ]
 )
 
-STAGE_AT = 88  # in the header: layers of the early stage, a reserved byte, rows
+STAGE_AT = 88  # in the header: layers of the early stage and of the front end, rows of the stage
 NO_SOURCE = 0xFFFF
 MOST_VALUES = 65535  # of a sample or of a layer's output
 INT8, INT16 = 1, 2  # weight_type in q8
@@ -489,22 +489,28 @@ def sections(
     raw_range: tuple[float, float] = (-1.0, 1.0),
     scaling: tuple[float, float, float, float] | None = None,
     memory: int = 0,
+    memory_range: tuple[float, float] | None = None,
     label_bytes: int = 16,
     stage: tuple[int, int] = (0, 0),
+    front: int = 0,
     seed: int = 0,
 ) -> tuple[bytearray, ...]:
     """The five sections of an image.
 
     labels: of the first classes; the last layer's units are room for more. raw_range: lowest and
     highest raw value; scaling: instead of it, offset, scale, and lowest and highest normalised
-    value. memory: slots. stage: so many early layers run strip by strip, of so many rows of the
-    last of them.
+    value. memory: slots; memory_range: see empty_memory(). stage: so many early layers run strip by
+    strip, of so many rows of the last of them. front: so many first layers are a frozen front end,
+    which runs once per sample; the memory keeps what it gives, and the others learn from that.
     """
     if format not in image.FORMATS:
         raise ValueError(f"format '{format}', expected {', '.join(image.FORMATS)}")
     q8 = format == "q8"
     layers = with_weights(input_shape, layers, seed)
     chain = shapes(input_shape, layers)
+    if not 0 <= front < len(layers):
+        raise ValueError(f"a front end of {front} layers, expected 0 to {len(layers) - 1}")
+    layers[:front] = [replace(layer, train="none", update_eighths=8) for layer in layers[:front]]
     capacity = layers[-1].units
     active = len(labels)
     if active > capacity or layers[-1].active not in (None, active):
@@ -515,15 +521,14 @@ def sections(
     scaling = scaling or image.normalisation(*raw_range)
     step = image.input_step(*scaling[2:]) if q8 else 0.0
     entries, tensors = _tensors(layers, chain, q8)
-    minor = int(q8 or any(map(_is_new, layers)) or bool(stage[0]))
+    minor = 2 if front else int(q8 or any(map(_is_new, layers)) or bool(stage[0]))
     structure = image.empty_structure(
         len(layers), tuple(input_shape), int(q8), minor, store.new_lineage()
     )
     struct.pack_into("<5f", structure, image.HEADER["input_offset"][0], *scaling, step)
-    struct.pack_into("<BBH", structure, STAGE_AT, stage[0], 0, stage[1])
+    struct.pack_into("<BBH", structure, STAGE_AT, stage[0], front, stage[1])
     structure[-entries.nbytes :] = entries.tobytes()
-    inputs = int(np.prod(input_shape))
-    slots = image.empty_memory(memory, inputs, *image.memory_steps(*scaling[2:], step))
+    slots = empty_memory(structure, layers, memory, memory_range)
     state = image.empty_state(len(layers), capacity, label_bytes, seed, q8)
     made = (structure, *tensors, slots, state)
     image.lay_out(made)
@@ -531,6 +536,31 @@ def sections(
     engine.seal(made)
     engine.check(made)
     return made
+
+
+def empty_memory(
+    structure: bytearray,
+    layers: Sequence[Layer],
+    slots: int,
+    memory_range: tuple[float, float] | None = None,
+) -> bytearray:
+    """A memory for what the front end gives, without one for samples; for its values are needed
+    how large these are. In q8, and for samples, the structure tells. Else it is `memory_range`,
+    lowest and highest, or +-127 steps of the layer that gives them (see calibrate()), at least 0
+    behind a ReLU."""
+    names = ("input_low", "input_high", "input_step")
+    low, high, step = (image.get(structure, image.HEADER[name]) for name in names)
+    front = layers[: image.get(structure, image.HEADER["front_layers"])]
+    for layer in front:
+        if not layer.kind.endswith("pool"):
+            output_step = layer.step or image.HIDDEN_STEP
+            step = output_step if step else 0.0
+            high = 127 * output_step
+            low = -high if layer.activation == "linear" else 0.0
+    low, high = memory_range or (low, high)
+    return image.empty_memory(
+        slots, image.features(structure), *image.memory_steps(low, high, step)
+    )
 
 
 def network(input_shape: Sequence[int], layers: Sequence[Layer], **more) -> tinyinc.Net:

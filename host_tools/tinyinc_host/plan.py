@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tinyinc
+from tinyinc import image
 from tinyinc.engine import engine
 from tinyinc_host import network
 
@@ -30,12 +31,15 @@ class Tensor:
     last: int
 
 
-def plan(net: tinyinc.Net, learning: bool) -> tuple[list[Tensor], int]:
+WORKS = {"front end": 2, "inference": 0, "a step of learning": 1}  # as the engine numbers them
+
+
+def plan(net: tinyinc.Net, work: int) -> tuple[list[Tensor], int]:
     """The tensors in the order of layers, and the bytes of scratch that they take together."""
     shape, layers = network.read(net)
     chain = network.shapes(shape, layers)
     words = array("I", bytes(4 * 4 * len(ROLES) * len(layers)))
-    needed = engine.plan(net.sections, learning, words)
+    needed = engine.plan(net.sections, work, words)
     tensors = []
     for index in range(len(ROLES) * len(layers)):
         layer, role = divmod(index, len(ROLES))
@@ -46,10 +50,10 @@ def plan(net: tinyinc.Net, learning: bool) -> tuple[list[Tensor], int]:
     return tensors, needed
 
 
-def table(net: tinyinc.Net, learning: bool) -> Table:
-    tensors, needed = plan(net, learning)
+def table(net: tinyinc.Net, title: str) -> Table:
+    tensors, needed = plan(net, WORKS[title])
     _, layers = network.read(net)
-    rows = Table(title="a step of learning" if learning else "inference", show_footer=True)
+    rows = Table(title=title, show_footer=True)
     rows.add_column("layer", "peak")
     rows.add_column("output")
     rows.add_column("tensor")
@@ -68,9 +72,10 @@ def table(net: tinyinc.Net, learning: bool) -> Table:
 
 
 def show(net: tinyinc.Net, console: Console) -> None:
-    """Both tables. Learning takes the scratch of the second, predicting alone that of the first."""
-    for learning in (False, True):
-        console.print(table(net, learning))
+    """A table per work. Each takes the scratch on its own, so the largest is what it needs."""
+    front = image.get(net.sections[image.STRUCTURE], image.HEADER["front_layers"])
+    for title in list(WORKS)[0 if front else 1 :]:
+        console.print(table(net, title))
 
 
 def summary(net: tinyinc.Net) -> str:

@@ -65,6 +65,7 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
         memory=net.memory.capacity,
         label_bytes=state[2],
         stage=network.stage_of(structure),
+        front=image.get(structure, image.HEADER["front_layers"]),
     )
     image.put_setting(state, "learning_rate", power_of_two(image.setting(state, "learning_rate")))
     layers_at = image.get(state, (76, "<I"))
@@ -78,7 +79,7 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
 
 
 def _carry_memory(net: tinyinc.Net, made: tuple[bytearray, ...]) -> None:
-    """The samples of the memory in the steps of the q8 input."""
+    """What the memory keeps, in the steps of q8."""
     count = net.memory.count
     before = memory_arrays(net.sections[image.MEMORY])
     after = memory_arrays(made[image.MEMORY])

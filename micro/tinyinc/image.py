@@ -30,6 +30,7 @@ HEADER = {
     "input_low": (72, "<f"),
     "input_high": (76, "<f"),
     "input_step": (80, "<f"),
+    "front_layers": (89, "B"),
 }
 
 FORMATS = ("f32", "q8")
@@ -131,6 +132,16 @@ def inputs(structure):
     """Values of a sample."""
     axes = unpack_from("<4I", structure, 48)
     return axes[0] * axes[1] * axes[2] * axes[3]
+
+
+def features(structure):
+    """Values that the front end gives; without one, those of a sample."""
+    front = structure[HEADER["front_layers"][0]]
+    if front == 0:
+        return inputs(structure)
+    at = HEADER_BYTES + SECTION_BYTES * structure[42] + LAYER_BYTES * (front - 1) + 36
+    axes = unpack_from("<3I", structure, at)
+    return axes[0] * axes[1] * axes[2]
 
 
 def is_q8(structure):

@@ -40,6 +40,11 @@ class Driver:
         self.engine, self.image = engine, image
         self.scratch = bytearray(engine.scratch_bytes(image.net))
 
+    def extract(self, x):
+        features = floats(np.zeros(self.image.features))
+        macs = self.engine.extract(self.image.net, floats(x), features, self.scratch)
+        return np.array(features), macs
+
     def infer(self, x):
         probabilities = floats(np.zeros(self.image.classes))
         cls = self.engine.infer(self.image.net, floats(x), probabilities, self.scratch)
@@ -54,7 +59,7 @@ class Driver:
         return Report(*counts[:4], list(counts[4:]), *figures)
 
     def recall(self, slot):
-        x = floats(np.zeros(self.image.inputs))
+        x = floats(np.zeros(self.image.features))
         return self.engine.recall(self.image.net, slot, x), np.array(x)
 
     def nearest(self, q, cls=-1):
@@ -67,7 +72,7 @@ class Driver:
         return self.engine.vote(self.image.net, bytes_of(q), voted), np.array(voted)
 
     def quantise(self, x):
-        q = bytearray(self.image.inputs)
+        q = bytearray(self.image.features)
         self.engine.quantise(self.image.net, floats(x), q)
         return np.array(q)
 

@@ -59,7 +59,7 @@ HEADER = struct(
     sequence:u4 lineage:u1*16 format:u1 head:u1 section_count:u1 layer_count:u1 input_type:u1
     normalisation:u1 optimiser:u1 input_rank:u1 input_shape:u4*4 input_offset:f4 input_scale:f4
     input_low:f4 input_high:f4 input_step:f4 input_zero_point:i4 stage_layers:u1
-    reserved8:u1 stage_rows:u2 reserved:u1*36
+    front_layers:u1 stage_rows:u2 reserved:u1*36
     """
 )
 SECTION = struct("kind:u4 flags:u4 offset:u4 bytes:u4 crc:u4 reserved:u4*3")
@@ -286,6 +286,11 @@ class Image:
     @property
     def inputs(self):
         return int(np.prod(self.header["input_shape"].astype(int)))
+
+    @property
+    def features(self):
+        """Values that the front end gives, and the rest takes."""
+        return self.active(int(self.header["front_layers"]) - 1)
 
     @property
     def classes(self):
@@ -526,11 +531,13 @@ def network(
 
     layers: see the top of this file. slots, used: capacity and fill of the memory, no memory
     section contents when 0. step, offset, stride: of the memory; in q8 the first two are given by
-    input_step. extensions: (kind, flags, bytes) of further sections. header: fields of the header.
-    sizes_only: leave the tensors out, where they would be huge. settings: fields of the state.
+    the step of its features. extensions: (kind, flags, bytes) of further sections. header: fields
+    of the header. sizes_only: leave the tensors out, where they would be huge. settings: fields of
+    the state.
     """
     rng = np.random.default_rng(seed)
-    declared, inputs = list(layers), int(np.prod(shape))
+    declared, features = list(layers), int(np.prod(shape))
+    front = (header or {}).get("front_layers", 0)
 
     tensors = {TRAINED: 0, FROZEN: 0}
     layers, before = np.zeros(len(declared), LAYER), tuple(shape)
@@ -542,6 +549,12 @@ def network(
             _place(layer, tensors, q8)
         put(layer, **{name: what[name] for name in LAYER.names if name in what and name in RAW})
         before = tuple(map(int, layer["output_shape"]))
+        if index < front:
+            features = int(np.prod(before))
+    if q8:
+        steps = [input_step, *(float(layer["output_step"]) for layer in layers[:front])]
+        step = [step for step in steps if step][-1]  # a pool keeps that of its input
+        offset = -128 * step
 
     classes = int(layers[-1]["output_shape"][0])
     state = np.zeros((), STATE_HEADER)
@@ -554,15 +567,15 @@ def network(
 
     memory, memory_bytes = np.zeros((), MEMORY_HEADER), 0
     if slots:
-        stride = stride or inputs
+        stride = stride or features
         put(
             memory,
             capacity=slots,
             count=used,
-            features=inputs,
+            features=features,
             stride=stride,
-            step=input_step if q8 else step,
-            offset=-128 * input_step if q8 else offset,
+            step=step,
+            offset=offset,
             classes_offset=MEMORY_HEADER.itemsize,
         )
         memory["weights_offset"] = padded(int(memory["classes_offset"]) + 2 * slots)
@@ -589,7 +602,7 @@ def network(
         arithmetic = {"format": 1, "input_type": 1, "input_step": input_step}
     put(
         head,
-        version_minor=int(q8 or any(needs_1_1(layer) for layer in layers)),
+        version_minor=2 if front else int(q8 or any(needs_1_1(layer) for layer in layers)),
         structure_bytes=structure_bytes,
         file_bytes=at,
         lineage=range(1, 17),
@@ -618,5 +631,5 @@ def network(
     if slots:
         image.slot_classes[:used] = rng.integers(0, max(active, 1), used)
         image.slot_weights[:used] = rng.integers(1, 17, used)
-        image.slot_samples[:used] = rng.integers(int(q8), 256, (used, inputs))
+        image.slot_samples[:used] = rng.integers(int(q8), 256, (used, features))
     return image.seal()

@@ -88,7 +88,7 @@ HEADER_CASES = {
     "input_step": [1.0],
     "input_zero_point": [-1],
     "stage_layers": [1, 2, 255],
-    "reserved8": [1],
+    "front_layers": [1, 2, 255],
     "stage_rows": [1, 65535],
     "reserved": [[0] * 35 + [1]],
 }
@@ -172,8 +172,8 @@ RECORDS = {  # how a record is reached, its dtype, and how texts name it
 }
 SPARE = {
     "reserved",
-    "reserved8",
     "reserved16",
+    "front_layers",
     "stage_layers",
     "kernel",
     "stride",
@@ -194,6 +194,7 @@ CHAINED = {
     ("header", "input_shape"),
     ("header", "format"),
     ("header", "layer_count"),
+    ("header", "front_layers"),
     ("header", "stage_layers"),
     ("header", "section_count"),
     ("layer1", "input_shape"),

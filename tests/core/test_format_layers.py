@@ -434,7 +434,6 @@ def test_stage(c_engine):
         ({"stage_layers": 255}, "layer 4: byte 18"),
         ({"stage_layers": 4}, r"layer (3|4)\b"),
         ({"stage_layers": 5}, r"layer (3|4)\b"),
-        ({"reserved8": 1}, "header: byte 89"),
     ],
 )
 def test_stage_out_of_range(c_engine, fields, text):
@@ -465,6 +464,103 @@ def test_nothing_within_a_stage_is_added_later(c_engine):
         c_engine.check(network((4, 4, 2), layers, header=header).net)
     made = network((4, 4, 2), layers[:3] + [add(0)] + layers[4:], header=header)
     refused(c_engine, made, f"layer 3: byte {BYTES['source']}")
+
+
+# ---- the front end ----
+
+
+def with_front(layers, front_layers, **header):
+    """For samples of 8 x 6 x 2; not checked here."""
+    return network((8, 6, 2), layers, header={"front_layers": front_layers} | header)
+
+
+def frozen_layers():
+    return [
+        conv(4, 3, padding=1, train=0),
+        depthwise(3, padding=1, train=0),
+        add(0),
+        max_pool(2),
+        dense(9, train=0),
+        dense(5, train=0),
+        dense(3),
+    ]
+
+
+def test_a_front_end_of_any_layers_but_the_last(c_engine):
+    for layers in range(7):
+        if layers not in (1, 2):  # the addition would reach back over the border
+            c_engine.check(with_front(frozen_layers(), layers).net)
+    stage = {"stage_layers": 2, "stage_rows": 3}
+    layers = frozen_layers()
+    layers[2] = conv(4, 1)
+    c_engine.check(with_front(layers, 2, **stage).net)
+
+
+@pytest.mark.parametrize("layers, source", [(1, 0), (2, 0), (2, 1)])
+def test_nothing_is_added_over_the_border_of_the_front_end(c_engine, layers, source):
+    declared = frozen_layers()
+    declared[2:3] = [depthwise(1), add(source)]
+    text = f"layer 3: byte {BYTES['source']} "
+    refused(c_engine, with_front(declared, layers), text)
+    declared[3] = add(layers)  # of the layer behind the border
+    if layers + 1 < 3:
+        c_engine.check(with_front(declared, layers).net)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 4, 5])
+@pytest.mark.parametrize("train", [TRAIN_WEIGHTS, TRAIN_BIAS])
+def test_a_front_end_is_frozen(c_engine, layer, train):
+    declared = frozen_layers()
+    declared[layer] |= {"train": train}
+    text = f"layer {layer}: of the front end, but trained"
+    refused(c_engine, with_front(declared, 6), text)
+    if layer > 3:
+        c_engine.check(with_front(declared, layer).net)
+
+
+def test_all_units_of_a_front_end_are_in_use(c_engine):
+    declared = frozen_layers()
+    declared[4]["active"] = 8
+    c_engine.check(with_front(declared, 4).net)
+    refused(c_engine, with_front(declared, 5), f"layer 4: byte {BYTES['active']} ")
+
+
+def test_the_step_of_a_front_end_is_not_doubled(c_engine):
+    made = network((8, 6, 2), frozen_layers(), q8=True, header={"front_layers": 5})
+    made.layer_states["widened"][5] = 1
+    c_engine.check(made.seal().net)
+    made.layer_states["widened"][4] = 1
+    refused(c_engine, made.seal(), f"settings: byte {128 + 8 * 4} ")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"front_layers": 7},
+        {"front_layers": 255},
+        {"front_layers": 1, "stage_layers": 2, "stage_rows": 1},
+    ],
+)
+def test_front_layers_out_of_range(c_engine, header):
+    layers = frozen_layers()
+    layers[2] = conv(4, 1)
+    refused(c_engine, with_front(layers, **header), "header: byte 89 ")
+
+
+@pytest.mark.parametrize("q8", [False, True])
+def test_a_memory_of_features(c_engine, q8):
+    """Their number, and in q8 the step of the layer that gives them."""
+    header = {"front_layers": 4}  # a pool after an addition
+    made = network((8, 6, 2), frozen_layers(), q8=q8, header=header, slots=3, used=2)
+    c_engine.check(made.net)
+    assert made.memory["features"] == 4 * 3 * 4
+    for fields in ({"features": 96}, {"stride": 47}):
+        changed = made.copy()
+        images.put(changed.memory, **fields)
+        refused(c_engine, changed.seal(), "memory: byte")
+    if q8:
+        made.memory["step"], made.memory["offset"] = 2.0**-5, -4
+        refused(c_engine, made.seal(), "memory: byte 20 ")
 
 
 # ---- values of the tensors ----

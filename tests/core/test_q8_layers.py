@@ -41,7 +41,9 @@ class Rows(ctypes.Structure):
 class Work(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("net", "busy", "tensors", "scratch", "x")]
     _fields_ += [("learning", ctypes.c_int)]
-    _fields_ += [(name, ctypes.c_uint32) for name in ("first", "forward", "backward")]
+    _fields_ += [
+        (name, ctypes.c_uint32) for name in ("start", "stop", "first", "forward", "backward")
+    ]
 
 
 class Tensor(ctypes.Structure):

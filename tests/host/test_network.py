@@ -1,5 +1,6 @@
 """Networks built from layers: their shapes, and that the engine computes what numpy does."""
 
+import struct
 from array import array
 
 import numpy as np
@@ -103,6 +104,49 @@ def test_other_refusals():
             network.sections((4,), [dense(2)], **more)
     with pytest.raises(ValueError, match="hidden is 'conv8,pool', expected layers such as 32,16"):
         network.parse("conv8,pool")
+
+
+@pytest.mark.parametrize("front", [1, 3, 6])
+def test_a_front_end_gives_what_numpy_does(front):
+    net, layers, samples = every_kind()
+    layers[4] = conv(6, 1, weights=np.ones((6, 1, 1, 6)), bias=np.zeros(6))  # no addition
+    made = network.sections(SHAPE, layers, labels="abcde", front=front, memory=3)
+    expected = network.forward(SHAPE, layers, samples)[front - 1].reshape(len(samples), -1)
+    assert image.features(made[image.STRUCTURE]) == expected.shape[1]
+    features, scratch = floats(expected[0]), bytearray(engine.scratch_bytes(made))
+    q = bytearray(len(features))
+    for x, row in zip(samples, expected, strict=True):
+        macs = engine.extract(made, floats(x.ravel()), features, scratch)
+        np.testing.assert_allclose(features, row, rtol=1e-4, atol=1e-4)
+        dense_macs = sum(image.layer_macs(made[image.STRUCTURE], i)[0] for i in range(front))
+        assert 0 < macs <= dense_macs
+        engine.quantise(made, features, q)
+        engine.remember(made, 0, q, 0)
+        engine.recall(made, 0, features)  # calibrate() has cut off little
+        np.testing.assert_allclose(features, row, atol=0.1 * np.abs(expected).max())
+
+
+def test_the_range_of_a_memory_behind_a_front_end():
+    layers = [dense(4, step=2.0**-6), dense(3, activation="relu6"), dense(2)]
+    for front, more, low, high in (
+        (0, {}, -1, 1),
+        (1, {}, 0, 127 / 64),
+        (2, {"memory_range": (0, 6)}, 0, 6),
+        (1, {"format": "q8"}, -2, 127 / 64),
+    ):
+        made = network.sections((5,), layers, front=front, memory=2, **more)
+        assert struct.unpack_from("<I", made[image.MEMORY], 8)[0] == (5, 4, 3)[front]
+        step, offset = struct.unpack_from("<2f", made[image.MEMORY], 20)
+        assert offset == pytest.approx(low, abs=step) and offset + 255 * step >= high - step / 2
+
+
+def test_front_layers_are_frozen():
+    layers = [dense(4, update_eighths=2), dense(3), dense(2)]
+    made = network.sections((8,), layers, front=1)
+    assert image.first_trained(made[image.STRUCTURE]) == 1
+    for front in (-1, 3):
+        with pytest.raises(ValueError, match=f"a front end of {front} layers, expected 0 to 2"):
+            network.sections((8,), layers, front=front)
 
 
 def test_layers_in_short():

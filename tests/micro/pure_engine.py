@@ -463,6 +463,8 @@ def test_field_relations():
         (faults.HEADER, 0, at(head, "input_low"), "f", 1.95),
         (faults.HEADER, 0, at(head, "stage_layers"), "B", 2),
         (faults.HEADER, 0, at(head, "stage_rows"), "H", 1),
+        (faults.HEADER, 0, at(head, "front_layers"), "B", 2),
+        (faults.FRONT, 0, at(head, "front_layers"), "B", 1),
         (faults.STAGE, 0, at(head, "stage_layers"), "B", 1),
         (faults.SECTION, 0, SECTION_TABLE, "I", 0),
         (faults.SECTION, 0, SECTION_TABLE, "I", 2),

@@ -1,11 +1,11 @@
 /* The MicroPython module _tinyinc: the core's calls over Python buffers.
  *
  * One source for the user C module and the native module. `net` is always a tuple of five buffers
- * (structure, trained, frozen, memory, state). A normalised sample x is an array('f') in float32
- * networks and an array('b') in q8. Floats cross in array('f') only: a float scalar would be
- * misread where firmware and native module pass floats in different registers. Inputs, and the
- * sections that a call leaves as they are, may be read-only. Every error of the core becomes a
- * ValueError that says what was wrong. */
+ * (structure, trained, frozen, memory, state). A normalised sample x, and its features, which calls
+ * after extract() take in its place, are an array('f') in float32 networks and an array('b') in q8.
+ * Floats cross in array('f') only: a float scalar would be misread where firmware and native module
+ * pass floats in different registers. Inputs, and the sections that a call leaves as they are, may
+ * be read-only. Every error of the core becomes a ValueError that says what was wrong. */
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #else
@@ -87,10 +87,18 @@ static void *get_array(mp_obj_t object, unsigned n, char typecode, size_t count,
     return buffer.buf;
 }
 
-/* Argument n: a normalised sample, float32 or int8 as the network computes. */
+/* Argument n: values of a sample or of its features, float32 or int8 as the network computes. */
+static void *get_values(const tinc_net *net, mp_obj_t object, unsigned n, size_t count,
+                        unsigned access) {
+    return get_array(object, n, net->header->format == TINC_Q8 ? 'b' : 'f', count, access);
+}
+
 static void *get_sample(const tinc_net *net, mp_obj_t object, unsigned n, unsigned access) {
-    const char typecode = net->header->format == TINC_Q8 ? 'b' : 'f';
-    return get_array(object, n, typecode, net->inputs, access);
+    return get_values(net, object, n, net->inputs, access);
+}
+
+static void *get_features(const tinc_net *net, mp_obj_t object, unsigned n, unsigned access) {
+    return get_values(net, object, n, net->features, access);
 }
 
 static mp_buffer_info_t get_scratch(mp_obj_t object, unsigned n) {
@@ -145,11 +153,14 @@ static mp_obj_t crc32(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(crc32_obj, 1, 2, crc32);
 
-static int work_of(mp_obj_t learning) {
-    return mp_obj_is_true(learning) ? TINC_LEARN : TINC_INFER;
+/* False: infer(), True: learn(), 2: extract() */
+static int work_of(mp_obj_t work) {
+    return work == MP_OBJ_NEW_SMALL_INT(TINC_EXTRACT) ? TINC_EXTRACT
+           : mp_obj_is_true(work)                     ? TINC_LEARN
+                                                      : TINC_INFER;
 }
 
-/* scratch_bytes(net, learning=True) */
+/* scratch_bytes(net, work=True) */
 static mp_obj_t scratch_bytes(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
     const int work = n_args > 1 ? work_of(args[1]) : TINC_LEARN;
@@ -158,10 +169,10 @@ static mp_obj_t scratch_bytes(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(scratch_bytes_obj, 1, 2, scratch_bytes);
 
-/* plan(net, learning, table) -> bytes of scratch; per tensor: offset, bytes, first, last moment */
-static mp_obj_t plan(mp_obj_t sections, mp_obj_t learning, mp_obj_t table) {
+/* plan(net, work, table) -> bytes of scratch; per tensor: offset, bytes, first, last moment */
+static mp_obj_t plan(mp_obj_t sections, mp_obj_t kind, mp_obj_t table) {
     tinc_net net;
-    const int work = work_of(learning);
+    const int work = work_of(kind);
     open_net(sections, 0, &net);
     const size_t tensors = net.layer_count * TINC_ROLES;
     uint32_t *words = get_array(table, 3, 'I', 4 * tensors, MP_BUFFER_RW);
@@ -191,12 +202,26 @@ static mp_obj_t normalise(mp_obj_t sections, mp_obj_t raw, mp_obj_t x) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(normalise_obj, normalise);
 
+/* extract(net, x, features, scratch) -> multiply-accumulates */
+static mp_obj_t extract(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tinc_net net;
+    open_net(args[0], 0, &net);
+    const void *x = get_sample(&net, args[1], 2, MP_BUFFER_READ);
+    void *features = get_features(&net, args[2], 3, MP_BUFFER_RW);
+    const mp_buffer_info_t scratch = get_scratch(args[3], 4);
+    uint32_t macs;
+    check(&net, tinc_extract(&net, x, features, &macs, scratch.buf, scratch.len));
+    return mp_obj_new_int_from_uint(macs);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(extract_obj, 4, 4, extract);
+
 /* infer(net, x, probabilities, scratch) -> class */
 static mp_obj_t infer(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tinc_net net;
     open_net(args[0], 0, &net);
-    const void *x = get_sample(&net, args[1], 2, MP_BUFFER_READ);
+    const void *x = get_features(&net, args[1], 2, MP_BUFFER_READ);
     const uint32_t classes = net.layers[net.layer_count - 1].active;
     float *probabilities = get_array(args[2], 3, 'f', classes, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[3], 4);
@@ -211,7 +236,7 @@ static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
     const uint32_t target = get_index(args[2]);
     open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
-    const void *x = get_sample(&net, args[1], 2, MP_BUFFER_READ);
+    const void *x = get_features(&net, args[1], 2, MP_BUFFER_READ);
     uint32_t *counts = get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
     float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
     const mp_buffer_info_t scratch = get_scratch(args[5], 6);
@@ -308,7 +333,7 @@ static mp_obj_t recall(mp_obj_t sections, mp_obj_t slot, mp_obj_t x) {
     tinc_net net;
     const uint32_t s = get_index(slot);
     open_net(sections, 0, &net);
-    void *values = get_sample(&net, x, 3, MP_BUFFER_RW);
+    void *values = get_features(&net, x, 3, MP_BUFFER_RW);
     return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_recall(&net, s, values)));
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
@@ -316,8 +341,8 @@ static MP_DEFINE_CONST_FUN_OBJ_3(recall_obj, recall);
 static mp_obj_t quantise(mp_obj_t sections, mp_obj_t x, mp_obj_t q) {
     tinc_net net;
     open_net(sections, 0, &net);
-    const void *values = get_sample(&net, x, 2, MP_BUFFER_READ);
-    check(&net, tinc_quantise(&net, values, get_array(q, 3, 'B', net.inputs, MP_BUFFER_RW)));
+    const void *values = get_features(&net, x, 2, MP_BUFFER_READ);
+    check(&net, tinc_quantise(&net, values, get_array(q, 3, 'B', net.features, MP_BUFFER_RW)));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(quantise_obj, quantise);
@@ -328,7 +353,7 @@ static mp_obj_t remember(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
     const uint32_t slot = get_index(args[1]), cls = get_index(args[3]);
     open_net(args[0], WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
-    const uint8_t *q = get_array(args[2], 3, 'B', net.inputs, MP_BUFFER_READ);
+    const uint8_t *q = get_array(args[2], 3, 'B', net.features, MP_BUFFER_READ);
     check(&net, tinc_remember(&net, slot, q, cls));
     return mp_const_none;
 }
@@ -340,7 +365,7 @@ static mp_obj_t nearest(size_t n_args, const mp_obj_t *args) {
     tinc_net net;
     const uint32_t cls = get_index(args[2]);
     open_net(args[0], 0, &net);
-    const uint8_t *q = get_array(args[1], 2, 'B', net.inputs, MP_BUFFER_READ);
+    const uint8_t *q = get_array(args[1], 2, 'B', net.features, MP_BUFFER_READ);
     uint32_t *distance = get_array(args[3], 4, 'I', 1, MP_BUFFER_RW);
     return slot_or_none(tinc_nearest(&net, q, cls, distance));
 }
@@ -350,7 +375,7 @@ static mp_obj_t move(mp_obj_t sections, mp_obj_t slot, mp_obj_t q) {
     tinc_net net;
     const uint32_t s = get_index(slot);
     open_net(sections, WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
-    const uint8_t *sample = get_array(q, 3, 'B', net.inputs, MP_BUFFER_READ);
+    const uint8_t *sample = get_array(q, 3, 'B', net.features, MP_BUFFER_READ);
     check(&net, tinc_move(&net, s, sample));
     return mp_const_none;
 }
@@ -360,7 +385,7 @@ static MP_DEFINE_CONST_FUN_OBJ_3(move_obj, move);
 static mp_obj_t vote(mp_obj_t sections, mp_obj_t q, mp_obj_t probabilities) {
     tinc_net net;
     open_net(sections, 0, &net);
-    const uint8_t *sample = get_array(q, 2, 'B', net.inputs, MP_BUFFER_READ);
+    const uint8_t *sample = get_array(q, 2, 'B', net.features, MP_BUFFER_READ);
     const uint32_t classes = net.layers[net.layer_count - 1].active;
     float *voted = get_array(probabilities, 3, 'f', classes, MP_BUFFER_RW);
     return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_vote(&net, sample, voted)));
@@ -378,6 +403,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_scratch_bytes, MP_OBJ_FROM_PTR(&scratch_bytes_obj));
     mp_store_global(MP_QSTR_plan, MP_OBJ_FROM_PTR(&plan_obj));
     mp_store_global(MP_QSTR_normalise, MP_OBJ_FROM_PTR(&normalise_obj));
+    mp_store_global(MP_QSTR_extract, MP_OBJ_FROM_PTR(&extract_obj));
     mp_store_global(MP_QSTR_infer, MP_OBJ_FROM_PTR(&infer_obj));
     mp_store_global(MP_QSTR_learn, MP_OBJ_FROM_PTR(&learn_obj));
 #if TINYINC_F32
@@ -408,6 +434,7 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_scratch_bytes), MP_ROM_PTR(&scratch_bytes_obj)},
     {MP_ROM_QSTR(MP_QSTR_plan), MP_ROM_PTR(&plan_obj)},
     {MP_ROM_QSTR(MP_QSTR_normalise), MP_ROM_PTR(&normalise_obj)},
+    {MP_ROM_QSTR(MP_QSTR_extract), MP_ROM_PTR(&extract_obj)},
     {MP_ROM_QSTR(MP_QSTR_infer), MP_ROM_PTR(&infer_obj)},
     {MP_ROM_QSTR(MP_QSTR_learn), MP_ROM_PTR(&learn_obj)},
 #if TINYINC_F32

@@ -25,7 +25,7 @@ int tinc_fail(tinc_net *net, int code, uint32_t where, uint32_t found, uint32_t 
 #define MISSING "\14"
 #define BAD_VALUE "\15"
 #define ENTRY "\16"
-#define PHRASES 33u
+#define PHRASES 34u
 
 /* A text per tinc_error, in order from -1, an empty one for any other, and the phrases, each ended
  * by a NUL: one array without pointers, which a native module could not relocate. */
@@ -65,6 +65,7 @@ const char tinc_texts[] =
     "\0"
     "argument " W " is of the wrong type" EXPECTED "a writable array of '" E_CHARACTER "'\0"
     LAYER "cannot run in strips: dense, an addition or trained\0"
+    LAYER "of the front end, but trained\0"
     "\0"
     ": byte " W " is out of range (found " F ")\0"
     "layer " W ": \0"

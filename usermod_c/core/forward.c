@@ -4,14 +4,14 @@
 #define LARGEST_VALUE 1e30f
 
 /* Refuse what a sample cannot hold: in f32 values so large that an update could become infinite. */
-static int check_input(tinc_net *net, const void *x) {
+static int check_input(tinc_net *net, const void *x, uint32_t n) {
 #if TINYINC_F32
     if (!tinc_is_q8(net)) {
-        return tinc_check_sample(net, x, LARGEST_VALUE);
+        return tinc_check_sample(net, x, n, LARGEST_VALUE);
     }
 #endif
     const int8_t *values = x;
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         if (values[i] == -128) {
             return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
         }
@@ -66,16 +66,18 @@ static void run_stage(tinc_work *work, uint32_t stage) {
     }
 }
 
-void *tinc_forward(tinc_work *work) {
+const void *tinc_forward(tinc_work *work) {
     tinc_net *net = work->net;
     const uint32_t stage = net->header->stage_layers;
-    if (check_input(net, work->x)) {
+    uint32_t l = work->from;
+    if (check_input(net, work->x, tinc_layer_inputs(net, l))) {
         return NULL;
     }
-    if (stage > 0) {
+    if (l < stage && stage <= work->to) {
         run_stage(work, stage);
+        l = stage;
     }
-    for (uint32_t l = stage; l < net->layer_count; l++) {
+    for (; l < work->to && net->fault.code == TINC_OK; l++) {
         const tinc_layer *layer = &net->layers[l];
         const tinc_rows all = {0, layer->kind == TINC_DENSE ? 1u : layer->output_shape[0], 0};
         const void *out = run_layer(work, l, 0, &all);
@@ -83,11 +85,24 @@ void *tinc_forward(tinc_work *work) {
         if (mask != NULL) {
             TINC_CALL(net, mask(work, l, out, mask));
         }
-        if (net->fault.code != TINC_OK) {
-            return NULL;
-        }
     }
-    return tinc_place(work, net->layer_count - 1u, TINC_VALUES);
+    return net->fault.code == TINC_OK ? tinc_input(work, work->to) : NULL;
+}
+
+int tinc_extract(tinc_net *net, const void *x, void *features, uint32_t *macs, void *scratch,
+                 size_t scratch_bytes) {
+    tinc_work work;
+    const int error = tinc_begin(net, x, TINC_EXTRACT, scratch, scratch_bytes, &work);
+    if (error) {
+        return error;
+    }
+    const void *values = tinc_forward(&work);
+    if (values != NULL) {
+        tinc_copy(features, values, (uint32_t)tinc_feature_bytes(net));
+    }
+    *macs = work.forward;
+    *work.busy = 0;
+    return net->fault.code;
 }
 
 int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch,
@@ -97,7 +112,7 @@ int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch
         return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
     }
     tinc_work work;
-    const int error = tinc_begin(net, x, 0, scratch, scratch_bytes, &work);
+    const int error = tinc_begin(net, x, TINC_INFER, scratch, scratch_bytes, &work);
     if (error) {
         return error;
     }

@@ -31,6 +31,16 @@ uint32_t tinc_product(uint32_t a, uint32_t b) {
     return high > 0x7FFFu || low > MOST_BYTES - (high << 16) ? 0xFFFFFFFFu : (high << 16) + low;
 }
 
+uint32_t tinc_step_before(const tinc_net *net, uint32_t layer) {
+    while (layer-- > 0) {
+        const uint32_t step = tinc_float_bits(net->layers[layer].output_step);
+        if (step != 0) {
+            return step;
+        }
+    }
+    return tinc_float_bits(net->header->input_step);
+}
+
 int tinc_fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
     return offset % 8u == 0 && offset <= section_bytes && bytes <= section_bytes - offset;
 }
@@ -67,7 +77,6 @@ const tinc_byte_range tinc_header_bytes[] = {
     {AT(tinc_header, normalisation), 0, 0},
     {AT(tinc_header, optimiser), 0, 0},
     {AT(tinc_header, input_rank), 1, 4},
-    {AT(tinc_header, reserved8), 0, 0},
 };
 
 /* Magic, version, modes and sizes: what says how much there is to read, and how. */
@@ -88,6 +97,10 @@ static int check_front(tinc_net *net, size_t bytes) {
     const uint32_t wrong = tinc_wrong_byte(h, tinc_header_bytes, COUNT(tinc_header_bytes));
     if (wrong != TINC_NONE) {
         return fail_header(net, wrong, ((const uint8_t *)h)[wrong]);
+    }
+    if (h->front_layers >= h->layer_count ||
+        (h->front_layers > 0 && h->front_layers < h->stage_layers)) {
+        return fail_header(net, AT(tinc_header, front_layers), h->front_layers);
     }
     const uint32_t needed = (uint32_t)sizeof(tinc_header) +
                             h->section_count * (uint32_t)sizeof(tinc_section) +
@@ -229,7 +242,11 @@ int tinc_open_structure(tinc_net *net, void *structure, size_t bytes) {
     for (uint32_t l = 0; error == TINC_OK && l < net->layer_count; l++) {
         error = tinc_check_layer(net, l);
     }
-    return error == TINC_OK ? tinc_check_stage(net) : error;
+    if (error == TINC_OK) {
+        net->features = tinc_layer_inputs(net, net->header->front_layers);
+        error = tinc_check_stage(net);
+    }
+    return error;
 }
 
 /* A table behind a section's header: the field with its offset, and its bytes. */
@@ -268,7 +285,7 @@ static int check_memory(tinc_net *net) {
     if (m->capacity > TINC_MAX_UNITS || m->count > m->capacity) {
         return fail_memory(net, AT(tinc_memory, count), m->count);
     }
-    if (m->features != net->inputs) {
+    if (m->features != net->features) {
         return fail_memory(net, AT(tinc_memory, features), m->features);
     }
     if (m->stride < m->features || m->stride > 2u * TINC_MAX_UNITS) {
@@ -277,8 +294,8 @@ static int check_memory(tinc_net *net) {
     if (*tinc_word_at(m, AT(tinc_memory, element_type)) != 0) { /* nor soft labels */
         return fail_memory(net, AT(tinc_memory, element_type), m->element_type);
     }
-    const uint32_t step = tinc_float_bits(net->header->input_step);
-    const int q8 = tinc_is_q8(net); /* q = x + 128, in steps of the input */
+    const uint32_t step = tinc_step_before(net, net->header->front_layers);
+    const int q8 = tinc_is_q8(net); /* q = x + 128, in steps of the features */
     if (q8 ? tinc_float_bits(m->step) != step : !tinc_within(&m->step, 1e-9f, 1e6f)) {
         return fail_memory(net, AT(tinc_memory, step), 0);
     }
@@ -340,8 +357,9 @@ static int check_settings(tinc_net *net) {
 
 static int check_layer_states(tinc_net *net) {
     const tinc_layer_state *layer = tinc_layer_states(net);
-    const uint32_t most = tinc_is_q8(net) ? TINC_MOST_WIDENED : 0;
     for (uint32_t l = 0; l < net->layer_count; l++) {
+        const int may_widen = tinc_is_q8(net) && l >= net->header->front_layers;
+        const uint32_t most = may_widen ? TINC_MOST_WIDENED : 0;
         if (!tinc_within(&layer[l].y_max, 0.0f, 3e38f) || layer[l].widened > most) {
             const uint32_t at = l * (uint32_t)sizeof *layer;
             return fail_state(net, net->state->layers_offset + at, layer[l].widened);

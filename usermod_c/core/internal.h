@@ -103,6 +103,10 @@ static inline uint32_t tinc_layer_inputs(const tinc_net *net, uint32_t layer) {
     return layer == 0 ? net->inputs : tinc_layer_outputs(&net->layers[layer - 1]);
 }
 
+/* Q8: bits of the step of what a layer takes, where none before it was widened; a pool keeps that
+ * of its input. */
+uint32_t tinc_step_before(const tinc_net *net, uint32_t layer);
+
 static inline int tinc_has_weights(const tinc_layer *layer) {
     return layer->kind <= TINC_DEPTHWISE;
 }
@@ -173,10 +177,14 @@ static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
     return net->section[TINC_MEMORY] + net->memory->samples_offset + slot * net->memory->stride;
 }
 
+/* ---- resize.c ---- */
+
+void tinc_copy(void *to, const void *from, uint32_t bytes);
+
 /* ---- sample.c ---- */
 
-/* Refuse a sample with a value that is NaN or beyond `most` in magnitude, naming the first. */
-int tinc_check_sample(tinc_net *net, const float *x, float most);
+/* Refuse x[n] with a value that is NaN or beyond `most` in magnitude, naming the first. */
+int tinc_check_sample(tinc_net *net, const float *x, uint32_t n, float most);
 
 /* ---- plan.c ---- */
 
@@ -186,15 +194,16 @@ typedef struct {
     uint32_t *busy;
     tinc_tensor *tensors;
     uint8_t *scratch;
-    const void *x; /* the normalised sample */
+    const void *x; /* what layer `from` takes */
     int learning;
-    uint32_t first;   /* the first layer with trained tensors; layers when there is none */
-    uint32_t forward; /* multiply-accumulates done */
+    uint32_t from, to; /* the layers that run */
+    uint32_t first;    /* the first layer with trained tensors; layers when there is none */
+    uint32_t forward;  /* multiply-accumulates done */
     uint32_t backward;
 } tinc_work;
 
-/* Plan the scratch, and mark it busy; release with *work->busy = 0. */
-int tinc_begin(tinc_net *net, const void *x, int learning, void *scratch, size_t bytes,
+/* Plan the scratch for a kind of work, and mark it busy; release with *work->busy = 0. */
+int tinc_begin(tinc_net *net, const void *x, int kind, void *scratch, size_t bytes,
                tinc_work *work);
 
 static inline tinc_tensor *tinc_tensor_of(const tinc_work *work, uint32_t l, unsigned role) {
@@ -212,15 +221,15 @@ static inline void *tinc_place(const tinc_work *work, uint32_t l, unsigned role)
     return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
 }
 
-/* What a layer takes: the sample, or the outputs of the layer before. */
+/* What a layer takes: x, or the outputs of the layer before. */
 static inline const void *tinc_input(const tinc_work *work, uint32_t l) {
-    return l == 0 ? work->x : tinc_place(work, l - 1, TINC_VALUES);
+    return l == work->from ? work->x : tinc_place(work, l - 1, TINC_VALUES);
 }
 
 /* The same when the layer is differentiated: NULL when its values are gone by then, because no
  * weight is trained by them; the mask of the layer before then tells which may have been not 0. */
 static inline const void *tinc_kept_input(const tinc_work *work, uint32_t l) {
-    if (l > 0) {
+    if (l > work->from) {
         const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
         const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
         if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
@@ -250,10 +259,10 @@ typedef struct {
     uint32_t from, to, input_from;
 } tinc_rows;
 
-/* Run all layers on work->x. Returns the logits, or NULL with the fault set when, in f32, x or a
- * layer has a value that is NaN or beyond 1e30 (with smaller ones no update can make a weight
- * infinite), or, in q8, x has a -128. */
-void *tinc_forward(tinc_work *work);
+/* Run the layers on work->x. Returns what the last gives, or NULL with the fault set when, in f32,
+ * x or a layer has a value that is NaN or beyond 1e30 (with smaller ones no update can make a
+ * weight infinite), or, in q8, x has a -128. */
+const void *tinc_forward(tinc_work *work);
 
 /* ---- patch.c: what one output of a convolution sees, whatever the format ---- */
 

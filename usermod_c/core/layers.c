@@ -91,7 +91,7 @@ static uint32_t wrong_window(const tinc_layer *layer) {
 }
 
 /* Shape, window, groups and source of an addition, whose source gives what the layer before does,
- * and is still there when a stage before it is done. */
+ * and is still there when a stage before it, or the front end, is done. */
 static uint32_t wrong_links(const tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     const uint32_t groups = layer->kind == TINC_CONV        ? 1
@@ -103,7 +103,9 @@ static uint32_t wrong_links(const tinc_net *net, uint32_t l) {
     if (layer->kind != TINC_ADD) {
         return layer->source == 0xFFFFu ? RIGHT : FIELD(source);
     }
-    if (layer->source + 1u >= l || layer->source + 1u < net->header->stage_layers) {
+    const uint32_t front = net->header->front_layers;
+    if (layer->source + 1u >= l || layer->source + 1u < net->header->stage_layers ||
+        (l >= front && layer->source < front)) {
         return FIELD(source);
     }
     for (uint32_t axis = 0; axis < 3; axis++) {
@@ -137,7 +139,9 @@ static int is_extent(const tinc_layer *layer, uint32_t axis) {
     return padded >= layer->kernel[axis] && (out - 1u) * stride <= steps && steps < out * stride;
 }
 
-static uint32_t wrong_output(const tinc_layer *layer) {
+/* Units in use come and go in dense layers alone, and not in the front end. */
+static uint32_t wrong_output(const tinc_net *net, uint32_t l) {
+    const tinc_layer *layer = &net->layers[l];
     uint32_t values = 1;
     for (uint32_t axis = 0; axis < 3; axis++) {
         const uint32_t size = layer->output_shape[axis];
@@ -153,9 +157,8 @@ static uint32_t wrong_output(const tinc_layer *layer) {
         }
     }
     const uint32_t units = units_of(layer);
-    return layer->active > units || (layer->kind != TINC_DENSE && layer->active < units)
-               ? FIELD(active)
-               : RIGHT;
+    const int all = layer->kind != TINC_DENSE || l < net->header->front_layers;
+    return layer->active > units || (all && layer->active < units) ? FIELD(active) : RIGHT;
 }
 
 /* Places that a layer does not use, what is reserved, and the step of the output. */
@@ -191,7 +194,7 @@ static uint32_t wrong_geometry(const tinc_net *net, uint32_t l) {
     } else if (!tinc_all_zero(layer->kernel, 8) || (layer->dilation[0] | layer->dilation[1]) != 0) {
         wrong = FIELD(kernel);
     }
-    wrong = wrong == RIGHT ? wrong_output(layer) : wrong;
+    wrong = wrong == RIGHT ? wrong_output(net, l) : wrong;
     wrong = wrong == RIGHT ? wrong_links(net, l) : wrong;
     return wrong == RIGHT ? wrong_rest(net, l) : wrong;
 }
@@ -241,6 +244,9 @@ int tinc_check_layer(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
     if (!is_possible_kind(net, l)) {
         return tinc_fail(net, TINC_E_LAYER_KIND, l, layer->kind, 0);
+    }
+    if (l < net->header->front_layers && layer->flags != 0) {
+        return tinc_fail(net, TINC_E_FRONT, l, 0, 0);
     }
     uint32_t wrong = wrong_byte(net, l);
     wrong = wrong == RIGHT ? wrong_input(net, l) : wrong;

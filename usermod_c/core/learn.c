@@ -105,7 +105,7 @@ int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, 
         return tinc_fail(net, TINC_E_CLASS, 0, target, classes);
     }
     tinc_work work;
-    const int error = tinc_begin(net, x, 1, scratch, scratch_bytes, &work);
+    const int error = tinc_begin(net, x, TINC_LEARN, scratch, scratch_bytes, &work);
     if (error) {
         return error;
     }

@@ -68,7 +68,7 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
 
 static void f32_recall(const tinc_net *net, const uint8_t *q, float *x) {
     const float step = net->memory->step, offset = net->memory->offset;
-    const uint32_t n = net->inputs; /* not read again after every store, which may be anywhere */
+    const uint32_t n = net->features; /* not read again after every store, which may be anywhere */
     for (uint32_t i = 0; i < n; i++) {
         x[i] = offset + step * (float)q[i];
     }
@@ -76,7 +76,7 @@ static void f32_recall(const tinc_net *net, const uint8_t *q, float *x) {
 
 static void f32_quantise(const tinc_net *net, const float *x, uint8_t *q) {
     const float inverse = 1.0f / net->memory->step, offset = net->memory->offset;
-    const uint32_t n = net->inputs;
+    const uint32_t n = net->features;
     for (uint32_t i = 0; i < n; i++) {
         const float steps = tinc_clip((x[i] - offset) * inverse + 0.5f, 0.0f, 255.0f);
         q[i] = (uint8_t)(int32_t)steps;
@@ -86,13 +86,13 @@ static void f32_quantise(const tinc_net *net, const float *x, uint8_t *q) {
 #endif
 
 static void q8_recall(const tinc_net *net, const uint8_t *q, int8_t *x) {
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    for (uint32_t i = 0; i < net->features; i++) {
         x[i] = (int8_t)(q[i] > 0 ? q[i] - 128 : -127);
     }
 }
 
 static void q8_quantise(const tinc_net *net, const int8_t *x, uint8_t *q) {
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    for (uint32_t i = 0; i < net->features; i++) {
         q[i] = (uint8_t)(x[i] + 128);
     }
 }
@@ -143,7 +143,7 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         if (cls != TINC_NONE && class_of(net, slot) != cls) {
             continue;
         }
-        const uint32_t sum = squared_distance(q, tinc_slot_sample(net, slot), net->inputs);
+        const uint32_t sum = squared_distance(q, tinc_slot_sample(net, slot), net->features);
         if (nearest < 0 || sum < least) {
             nearest = (int)slot;
             least = sum;
@@ -167,7 +167,7 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
         track_distance(net->state, distance);
     }
     uint8_t *sample = tinc_slot_sample(net, slot);
-    for (uint32_t i = 0; i < net->inputs; i++) {
+    for (uint32_t i = 0; i < net->features; i++) {
         sample[i] = q[i];
     }
     tinc_slot_classes(net)[slot] = (uint16_t)cls;
@@ -180,7 +180,7 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     if (check_slot(net, slot, 0)) {
         return net->fault.code;
     }
-    const uint32_t n = net->inputs;
+    const uint32_t n = net->features;
     uint16_t *weights = tinc_slot_weights(net);
     const uint32_t before = weights[slot] == 0 ? 1 : weights[slot]; /* a damaged one counts as 1 */
     const uint16_t weight = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
@@ -250,7 +250,7 @@ static int q8_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const tinc_bits weight =
         tinc_bits_divide(tinc_bits_multiply(tinc_float_bits(state->vote), LOG2_E),
                          tinc_bits_of(state->distance > 0 ? state->distance : 1u, 0));
-    const tinc_bits most = tinc_bits_multiply(weight, tinc_bits_of(65025u * net->inputs, 0));
+    const tinc_bits most = tinc_bits_multiply(weight, tinc_bits_of(65025u * net->features, 0));
     const int32_t spare = 29 - tinc_bits_exponent(most), point = spare < 16 ? spare : 16;
     uint32_t high = 0, low = 0, voters = 0; /* the sum of weight d in 64 bits */
     for (uint32_t cls = 0; cls < classes; cls++) {

@@ -174,23 +174,33 @@ static uint32_t place(tinc_tensor *tensors, uint32_t count, uint32_t base) {
     return needed;
 }
 
+/* The layers that a kind of work runs. */
+static uint32_t first_layer(const tinc_net *net, int work) {
+    return work == TINC_EXTRACT ? 0 : net->header->front_layers;
+}
+
+static uint32_t behind_layers(const tinc_net *net, int work) {
+    return work == TINC_EXTRACT ? net->header->front_layers : net->layer_count;
+}
+
 size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors) {
-    const uint32_t layers = net->layer_count, count = layers * TINC_ROLES;
+    const uint32_t count = net->layer_count * TINC_ROLES;
+    const uint32_t from = first_layer(net, work), to = behind_layers(net, work);
     const uint32_t first = first_trained(net);
     for (uint32_t i = 0; i < count; i++) {
         set(&tensors[i], 0, 0, 0);
     }
-    for (uint32_t l = 0; l < layers; l++) {
+    for (uint32_t l = from; l < to; l++) {
         plan_forward(net, l, &tensors[l * TINC_ROLES]);
         if (work == TINC_LEARN) {
             plan_backward(net, l, first, &tensors[l * TINC_ROLES]);
         }
     }
-    for (uint32_t l = layers; l-- > 0;) { /* from the end: a chain of them shares one place */
+    for (uint32_t l = to; l-- > from;) { /* from the end: a chain of them shares one place */
         share(net, l, tensors);
     }
     const uint32_t needed = place(tensors, count, table_bytes(net));
-    for (uint32_t l = 0; l < layers; l++) {
+    for (uint32_t l = from; l < to; l++) {
         tinc_tensor *values = &tensors[l * TINC_ROLES + TINC_VALUES];
         if (values->bytes == 0) {
             values->offset = values[-TINC_ROLES].offset;
@@ -205,10 +215,12 @@ size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors) {
 
 size_t tinc_scratch_bytes(const tinc_net *net, int work) {
     tinc_tensor tensors[net->layer_count * TINC_ROLES];
-    return tinc_plan(net, work, tensors);
+    const size_t extract = tinc_plan(net, TINC_EXTRACT, tensors);
+    const size_t needed = tinc_plan(net, work, tensors);
+    return extract > needed ? extract : needed;
 }
 
-int tinc_begin(tinc_net *net, const void *x, int learning, void *scratch, size_t bytes,
+int tinc_begin(tinc_net *net, const void *x, int kind, void *scratch, size_t bytes,
                tinc_work *work) {
     uint32_t *busy = scratch;
     if ((uintptr_t)scratch % 8u != 0) {
@@ -217,7 +229,6 @@ int tinc_begin(tinc_net *net, const void *x, int learning, void *scratch, size_t
     if (bytes >= 4 && *busy != 0) {
         return tinc_fail(net, TINC_E_BUSY, 0, 0, 0);
     }
-    const int kind = learning ? TINC_LEARN : TINC_INFER;
     tinc_tensor *tensors = (tinc_tensor *)(void *)(busy + 2);
     const size_t needed =
         bytes < table_bytes(net) ? tinc_scratch_bytes(net, kind) : tinc_plan(net, kind, tensors);
@@ -226,6 +237,14 @@ int tinc_begin(tinc_net *net, const void *x, int learning, void *scratch, size_t
     }
     *busy = 1;
     net->fault.code = TINC_OK;
-    *work = (tinc_work){net, busy, tensors, scratch, x, learning, first_trained(net), 0, 0};
+    *work = (tinc_work){.net = net,
+                        .busy = busy,
+                        .tensors = tensors,
+                        .scratch = scratch,
+                        .x = x,
+                        .learning = kind == TINC_LEARN,
+                        .from = first_layer(net, kind),
+                        .to = behind_layers(net, kind),
+                        .first = first_trained(net)};
     return TINC_OK;
 }

@@ -18,8 +18,8 @@ int32_t tinc_q8_shift(int32_t v, int s, int32_t limit) {
 /* ---- outputs ---- */
 
 int tinc_q8_input_exponent(const tinc_work *work, uint32_t l) {
-    return l == 0 ? q8_log2(tinc_float_bits(work->net->header->input_step))
-                  : tinc_tensor_of(work, l - 1, TINC_VALUES)->exponent;
+    return l == work->from ? q8_log2(tinc_step_before(work->net, l))
+                           : tinc_tensor_of(work, l - 1, TINC_VALUES)->exponent;
 }
 
 static int output_exponent(const tinc_work *work, uint32_t l) {

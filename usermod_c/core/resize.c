@@ -256,10 +256,12 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units) {
     return TINC_OK;
 }
 
-/* Kept apart: inlined twice it is longer. */
-static __attribute__((noinline)) void copy(uint8_t *to, const uint8_t *from, uint32_t bytes) {
+/* Kept apart: inlined it is longer. */
+__attribute__((noinline)) void tinc_copy(void *to, const void *from, uint32_t bytes) {
+    uint8_t *out = to;
+    const uint8_t *in = from;
     for (uint32_t i = 0; i < bytes; i++) {
-        to[i] = from[i];
+        out[i] = in[i];
     }
 }
 
@@ -276,7 +278,7 @@ static void forget_class(tinc_net *net, uint32_t cls, uint32_t last) {
         const uint32_t moving = --memory->count;
         classes[slot] = classes[moving];
         weights[slot] = weights[moving];
-        copy(tinc_slot_sample(net, slot), tinc_slot_sample(net, moving), memory->features);
+        tinc_copy(tinc_slot_sample(net, slot), tinc_slot_sample(net, moving), memory->features);
     }
     for (slot = 0; slot < memory->count; slot++) {
         classes[slot] = classes[slot] == last ? (uint16_t)cls : classes[slot];
@@ -288,7 +290,7 @@ static void remove_class(tinc_net *net, uint32_t cls, uint32_t last) {
     const uint32_t label_bytes = net->state->label_bytes;
     uint8_t *labels = net->section[TINC_STATE] + net->state->labels_offset;
     states[cls] = states[last];
-    copy(labels + cls * label_bytes, labels + last * label_bytes, label_bytes);
+    tinc_copy(labels + cls * label_bytes, labels + last * label_bytes, label_bytes);
     if (net->memory != NULL) {
         forget_class(net, cls, last);
     }

@@ -12,13 +12,17 @@ size_t tinc_sample_bytes(const tinc_net *net) {
     return tinc_is_q8(net) ? net->inputs : 4u * (size_t)net->inputs;
 }
 
+size_t tinc_feature_bytes(const tinc_net *net) {
+    return tinc_is_q8(net) ? net->features : 4u * (size_t)net->features;
+}
+
 #if TINYINC_F32
 
 #define LARGEST_FLOAT 3.40282347e38f
 
-int tinc_check_sample(tinc_net *net, const float *x, float most) {
+int tinc_check_sample(tinc_net *net, const float *x, uint32_t n, float most) {
     uint32_t i = 0;
-    if (tinc_largest(x, net->inputs) <= most) { /* not so when a value is NaN */
+    if (tinc_largest(x, n) <= most) { /* not so when a value is NaN */
         return TINC_OK;
     }
     while (tinc_largest(x + i, 1) <= most) {
@@ -43,7 +47,7 @@ static int f32_normalise(tinc_net *net, const void *raw, size_t n, int typecode,
         CONVERT(uint16_t)
     } else {
         CONVERT(float)
-        if (tinc_check_sample(net, x, LARGEST_FLOAT)) {
+        if (tinc_check_sample(net, x, net->inputs, LARGEST_FLOAT)) {
             return net->fault.code;
         }
     }

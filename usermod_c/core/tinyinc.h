@@ -13,6 +13,10 @@
  *
  * Units: samples enter the network normalised, x = clip((raw - input_offset) * input_scale), as
  * float32, or in q8 as int8 in steps of input_step, rounded, within -127..127.
+ * A network may start with a front end, layers that never learn: tinc_extract() then turns a sample
+ * into features, and every other call takes these in place of a sample, so that what is replayed
+ * has passed it already. Without one the features are the sample.
+ *
  * Classes, slots, layers and units count from 0. Images are height by width by channels. All values
  * are little-endian. */
 #ifndef TINYINC_H
@@ -22,7 +26,7 @@
 #include <stdint.h>
 
 #define TINC_VERSION_MAJOR 1
-#define TINC_VERSION_MINOR 1
+#define TINC_VERSION_MINOR 2
 #define TINC_MAX_SECTIONS 16
 #define TINC_MAX_LAYERS 32
 #define TINC_MAX_UNITS 65535 /* units of one layer, and values of one sample */
@@ -62,7 +66,8 @@ typedef enum {
     TINC_E_ARGUMENT = -29,
     TINC_E_DIVERGED = -30,
     TINC_E_ARGUMENT_TYPE = -31,
-    TINC_E_STAGE = -32
+    TINC_E_STAGE = -32,
+    TINC_E_FRONT = -33
 } tinc_error;
 
 /* Arithmetic of a network. A core built with -DTINYINC_F32=0 has q8 alone, and no float operation.
@@ -120,7 +125,7 @@ typedef struct {
     float input_step;         /* q8: scale of the input, a power of two; 0 in f32 */
     int32_t input_zero_point; /* 0 */
     uint8_t stage_layers;     /* the first layers that run strip by strip, 0 for none */
-    uint8_t reserved8;        /* 0 */
+    uint8_t front_layers;     /* the first layers that are a frozen front end, 0 for none */
     uint16_t stage_rows;      /* rows of the last of them per strip, 0 when none */
     uint8_t reserved[36];     /* 0 */
 } tinc_header;
@@ -168,12 +173,12 @@ typedef struct {
     uint32_t reserved[4];
 } tinc_layer;
 
-/* Start of the distilled memory, 64 bytes: samples as uint8, x = offset + step * q; in q8 these are
- * -128 input_step and input_step. */
+/* Start of the distilled memory, 64 bytes: features as uint8, x = offset + step * q; in q8 these
+ * are -128 and 1 steps of the features. */
 typedef struct {
     uint32_t capacity;    /* slots, 0..65535 */
     uint32_t count;       /* slots in use, the first ones */
-    uint32_t features;    /* values per sample, the network's inputs */
+    uint32_t features;    /* values per sample, the network's features */
     uint32_t stride;      /* bytes from sample to sample */
     uint8_t element_type; /* 0 uint8; reserved: 1 packed 4 bit, 2 int8 */
     uint8_t soft_labels;  /* 0 */
@@ -243,6 +248,7 @@ typedef struct {
     tinc_memory *memory;                   /* NULL when the network has none */
     tinc_state *state;
     uint32_t inputs;
+    uint32_t features; /* what the layers behind the front end take; without one, the inputs */
     uint32_t layer_count;
     tinc_fault fault;
 } tinc_net;
@@ -260,7 +266,7 @@ enum { TINC_STEP_LOSS, TINC_STEP_ERROR, TINC_STEP_PROBABILITY, TINC_STEP_FIGURES
 /* ---- image.c: is it a network? ---- */
 
 /* Check the structure alone: before its sections are read, its table is all there is. Fills
- * header, layers, inputs. */
+ * header, layers, inputs, features. */
 int tinc_open_structure(tinc_net *net, void *structure, size_t bytes);
 
 /* Check structure and the headers of memory and state against the five buffers, in O(layers), and
@@ -283,8 +289,9 @@ size_t tinc_describe(const tinc_fault *fault, char text[TINC_TEXT_BYTES]);
 
 /* ---- sample.c: from raw values to what the network sees ---- */
 
-/* Bytes of a normalised sample x: 4 per input in f32, 1 in q8. */
+/* Bytes of a normalised sample x[inputs], and of x[features]: 4 per value in f32, 1 in q8. */
 size_t tinc_sample_bytes(const tinc_net *net);
+size_t tinc_feature_bytes(const tinc_net *net);
 
 /* Convert n values of a typecode ('b' int8, 'B' uint8, 'h' int16, 'H' uint16, 'f' float32; Python's
  * array module) to normalised x[inputs], float32 or int8. Refuses a wrong count, an unknown type, a
@@ -295,7 +302,7 @@ int tinc_normalise(tinc_net *net, const void *raw, size_t n, int typecode, void 
 
 /* The scratch holds tensors that live from one moment to another: layer l runs at moment l, is
  * differentiated at moment 2 layers - 1 - l, and is done. */
-enum { TINC_INFER, TINC_LEARN };
+enum { TINC_INFER, TINC_LEARN, TINC_EXTRACT };
 enum {
     TINC_VALUES,   /* outputs of the layer */
     TINC_MASK,     /* a bit per output: it was not cut by the activation */
@@ -313,17 +320,23 @@ typedef struct {
     uint16_t live;        /* while learning: a TINC_DELTA that something was added to */
 } tinc_tensor;
 
-/* Fill tensors[layers * TINC_ROLES] for TINC_INFER or TINC_LEARN, at full capacity, and place them
- * so that those that live together do not overlap; but layers that run in place have one place for
+/* Fill tensors[layers * TINC_ROLES] for one kind of work, at full capacity, and place them so that
+ * those that live together do not overlap; but layers that run in place have one place for
  * their TINC_VALUES. Returns the bytes of scratch needed. */
 size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors);
 
-/* That number alone. */
+/* The bytes with which that work, and tinc_extract() before it, can be done. */
 size_t tinc_scratch_bytes(const tinc_net *net, int work);
 
 /* ---- forward.c and learn.c ---- */
 
-/* Class probabilities of a normalised sample x[inputs] into probabilities[active classes]; returns
+/* The features of a normalised sample x[inputs] into features[features], of the same type; *macs
+ * gets the multiply-accumulates done. A network without a front end gives the sample itself. Fails
+ * as tinc_infer(). */
+int tinc_extract(tinc_net *net, const void *x, void *features, uint32_t *macs, void *scratch,
+                 size_t scratch_bytes);
+
+/* Class probabilities of x[features] into probabilities[active classes]; returns
  * the likeliest class (the lowest of equals). The scratch is aligned to 8. Both calls refuse a
  * sample with a value that is NaN or beyond 1e30, in q8 -128 (TINC_E_SAMPLE_VALUE); in f32, when a
  * layer gives such a value, they end with TINC_E_DIVERGED. */
@@ -370,12 +383,12 @@ int tinc_least_useful(tinc_net *net, uint32_t layer);
  * or TINC_E_SLOT when there is none (the fault is not set). */
 int tinc_choose(tinc_net *net, uint32_t excluded);
 
-/* Slot to normalised x[inputs]; returns its class. */
+/* Slot to x[features]; returns its class. */
 int tinc_recall(tinc_net *net, uint32_t slot, void *x);
 
-/* A normalised sample in the memory's number format: q = clip(floor((x - offset) / step + 0.5), 0,
+/* x[features] in the memory's number format: q = clip(floor((x - offset) / step + 0.5), 0,
  * 255); in q8 q = x + 128. What is remembered, searched and moved is such a sample, so that these
- * calls are integer arithmetic and agree exactly on every machine. q[inputs]. */
+ * calls are integer arithmetic and agree exactly on every machine. q[features]. */
 int tinc_quantise(tinc_net *net, const void *x, uint8_t *q);
 
 /* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. Where

@@ -32,6 +32,7 @@ ARGUMENT = -29
 DIVERGED = -30
 ARGUMENT_TYPE = -31
 STAGE = -32
+FRONT = -33
 COMPILED = 1  # of this engine alone
 
 # The same as in usermod_c/core/fault.c. Sections: 0 structure, 1 trained, 2 frozen, 3 memory,
@@ -70,6 +71,7 @@ TEXTS = {
     ARGUMENT_TYPE: "argument {where} is of the wrong type, "
     "expected a writable array of '{expected}'",
     STAGE: "layer {where}: cannot run in strips: dense, an addition or trained",
+    FRONT: "layer {where}: of the front end, but trained",
     COMPILED: "layer {where} needs the compiled engine: the pure one has plain dense layers in "
     "float32",
 }

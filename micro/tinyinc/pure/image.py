@@ -92,6 +92,7 @@ def _open_structure(sections):
     net.inputs = _inputs(net.header)
     _open_sections(net)
     _open_layers(net)
+    _check_front(net)
     _check_stage(net)
     return net
 
@@ -213,6 +214,18 @@ def _check_layer(net, index, entry):
         room = net.entries[TRAINED if entry["flags"] & flag else FROZEN]["bytes"]
         if entry[name] % 8 or entry[name] + 4 * values > room:
             fail(faults.LAYER_BOUNDS, index, entry[name], room)
+
+
+def _check_front(net):
+    """Layers that run apart from the others: not here."""
+    layers = net.header["front_layers"]
+    if layers >= net.header["layer_count"] or 0 < layers < net.header["stage_layers"]:
+        _wrong_header("front_layers", layers)
+    for index in range(layers):
+        if net.layers[index].flags:
+            fail(faults.FRONT, index)
+    if layers:
+        fail(faults.COMPILED, 0)
 
 
 def _check_stage(net):

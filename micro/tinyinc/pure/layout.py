@@ -55,7 +55,7 @@ HEADER = (
     ("input_step", "I", 0, 0),
     ("input_zero_point", "I", 0, 0),
     ("stage_layers", "B", None, None),
-    ("reserved8", "B", 0, 0),
+    ("front_layers", "B", None, None),
     ("stage_rows", "H", 0, 0),
     ("reserved", "36s", 0, 0),
 )

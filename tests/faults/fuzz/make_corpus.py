@@ -17,9 +17,9 @@ import images  # noqa: E402
 
 # what each number of run_operation() in target.c does
 INFER, LEARN, _, RAW, GROW, SHRINK, LEAST_USEFUL, REPLAY, RECALL, REMEMBER, NEAREST, MOVE, *_ = (
-    range(15)
+    range(16)
 )
-CHECK, VOTE, LARGEST, POKE = 12, 13, 14, 192
+CHECK, VOTE, LARGEST, EXTRACT, POKE = 12, 13, 14, 15, 192
 CONSTANT, NOISE, BITS, ONE_HOT = range(4)  # of the sample
 
 
@@ -48,6 +48,12 @@ EVERYTHING = [
     (CHECK, 0, 0, 0, 0),
     (LARGEST, 40, 7, BITS, 7),
     (INFER, 0, 0, CONSTANT, word(-1.0)),
+]
+FEATURES = [
+    (EXTRACT, 1, 0, NOISE, 1),
+    (EXTRACT, 0, 0, BITS, 2),
+    (EXTRACT, 1, 0, CONSTANT, word(1e6)),
+    *EVERYTHING,
 ]
 POKES = [
     (LEARN, 0, 0, NOISE, 1),
@@ -133,10 +139,31 @@ def pictures():
         yield f"q8_{rule}", images.network((7,), layers, q8=True, rule=number, **memory)
 
 
+def fronts():
+    """Networks with a front end, one of them strip by strip."""
+    layers = [
+        images.conv(3, 3, padding=1, train=0),
+        images.max_pool(2),
+        images.depthwise(3, padding=1, train=0),
+        images.dense(6, train=0),
+        images.dense(5, 4),
+        images.dense(3, 2),
+    ]
+    memory = {"slots": 4, "used": 3, "vote": 3}
+    stage = {"stage_layers": 2, "stage_rows": 1}
+    for name, q8 in (("f32", False), ("q8", True)):
+        for front, more in ((2, {}), (3, stage), (4, {})):
+            header = {"front_layers": front} | more
+            image = images.network((6, 6, 1), layers, q8=q8, header=header, **memory)
+            yield f"front{front}_{name}", image
+
+
 def main():
     CORPUS.mkdir(exist_ok=True)
     for name, image in shapes():
         (CORPUS / f"{name}.bin").write_bytes(programmed(image, EVERYTHING))
+    for name, image in fronts():
+        (CORPUS / f"{name}.bin").write_bytes(programmed(image, FEATURES))
     golden = images.parse((TESTS / "vectors" / "golden.tinc").read_bytes())
     (CORPUS / "golden.bin").write_bytes(programmed(golden, EVERYTHING))
     (CORPUS / "damaged.bin").write_bytes(programmed(golden, EVERYTHING, sealed=False))

@@ -99,10 +99,9 @@ static uint8_t *new_bytes(const operation *op, uint32_t n) {
     return q;
 }
 
-/* A normalised sample for the network's arithmetic, int8 of any value in q8. */
-static void *new_sample(const network *n, const operation *op) {
-    return tinc_is_q8(&n->net) ? (void *)new_bytes(op, n->net.inputs)
-                               : (void *)new_values(op, n->net.inputs);
+/* Normalised values for the network's arithmetic, int8 of any value in q8. */
+static void *new_sample(const network *n, const operation *op, uint32_t count) {
+    return tinc_is_q8(&n->net) ? (void *)new_bytes(op, count) : (void *)new_values(op, count);
 }
 
 /* Small numbers, and some that nothing has so many of. */
@@ -231,11 +230,13 @@ typedef struct {
     size_t bytes;
 } workspace;
 
-/* The plan of the scratch is what the core says it needs, and every tensor lies in it. */
+/* The plan of the scratch fits into what the core says it needs, and every tensor lies in it. */
 static void require_plan(const network *n, int work, size_t bytes) {
     const uint32_t count = n->net.layer_count * TINC_ROLES;
     tinc_tensor *tensors = block(count * sizeof *tensors);
-    REQUIRE(tinc_plan(&n->net, work, tensors) == bytes);
+    const size_t needed = tinc_plan(&n->net, work, tensors);
+    REQUIRE(needed == bytes || (n->net.header->front_layers > 0 && needed < bytes));
+    bytes = needed;
     for (uint32_t i = 0; i < count; i++) {
         REQUIRE(tensors[i].bytes == 0 ||
                 (tensors[i].offset <= bytes && tensors[i].bytes <= bytes - tensors[i].offset));
@@ -273,7 +274,7 @@ static int infer(network *n, const operation *op, const void *x) {
     const int cls = tinc_infer(&n->net, x, probabilities, work.scratch, work.bytes);
     if (cls >= 0) {
         require_probabilities(probabilities, classes(n), (uint32_t)cls);
-        uint8_t *q = new_bytes(op, n->net.inputs);
+        uint8_t *q = new_bytes(op, n->net.features);
         const int voted = tinc_vote(&n->net, q, probabilities);
         require_probabilities(probabilities, classes(n), (uint32_t)voted);
         free(q);
@@ -303,8 +304,40 @@ static int learn(network *n, const operation *op, const void *x, uint32_t target
     return result;
 }
 
+static int is_valid(const network *n, const void *x, uint32_t count) {
+    int valid = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        valid &=
+            tinc_is_q8(&n->net) ? ((const int8_t *)x)[i] >= -127 : is_finite(((const float *)x)[i]);
+    }
+    return valid;
+}
+
+/* The features of a sample, and a step on them. */
+static int use_front(network *n, const operation *op, const void *x) {
+    const workspace work = new_scratch(n, op, TINC_EXTRACT);
+    void *features = block(tinc_feature_bytes(&n->net));
+    uint32_t macs;
+    int result = tinc_extract(&n->net, x, features, &macs, work.scratch, work.bytes);
+    if (result == TINC_OK) {
+        REQUIRE(is_valid(n, features, n->net.features));
+        REQUIRE(macs == 0 || n->net.header->front_layers > 0);
+        result = learn(n, op, features, number(op->a));
+    }
+    free(features);
+    free(work.base);
+    return result;
+}
+
+static int extract(network *n, const operation *op) {
+    void *x = new_sample(n, op, n->net.inputs);
+    const int result = use_front(n, op, x);
+    free(x);
+    return result;
+}
+
 static int use_sample(network *n, const operation *op, int learning) {
-    void *x = new_sample(n, op);
+    void *x = new_sample(n, op, n->net.features);
     const int result = learning ? learn(n, op, x, number(op->a)) : infer(n, op, x);
     free(x);
     return result;
@@ -340,7 +373,7 @@ static int use_raw(network *n, const operation *op) {
     int result = tinc_normalise(&n->net, raw + shift, count, types[type].typecode, x);
     if (result == TINC_OK) {
         REQUIRE(is_clipped(n, x));
-        result = learn(n, op, x, number(op->a));
+        result = use_front(n, op, x);
     }
     free(x);
     free(values);
@@ -349,10 +382,10 @@ static int use_raw(network *n, const operation *op) {
 }
 
 static int recall(network *n, uint32_t slot, const operation *op, int learning) {
-    void *x = block(tinc_sample_bytes(&n->net));
+    void *x = block(tinc_feature_bytes(&n->net));
     int result = tinc_recall(&n->net, slot, x);
     REQUIRE(result < 0 || n->poked || (uint32_t)result < classes(n));
-    for (uint32_t i = 0; result >= 0 && !tinc_is_q8(&n->net) && i < n->net.inputs; i++) {
+    for (uint32_t i = 0; result >= 0 && !tinc_is_q8(&n->net) && i < n->net.features; i++) {
         REQUIRE(is_finite(((const float *)x)[i]));
     }
     if (result >= 0 && learning) {
@@ -375,8 +408,8 @@ static int replay(network *n, const operation *op) {
 }
 
 static int remember(network *n, const operation *op) {
-    void *x = new_sample(n, op);
-    uint8_t *q = block(n->net.inputs);
+    void *x = new_sample(n, op, n->net.features);
+    uint8_t *q = block(n->net.features);
     int result = tinc_quantise(&n->net, x, q);
     if (result == TINC_OK) {
         result = tinc_remember(&n->net, number(op->b), q, number(op->a));
@@ -389,7 +422,7 @@ static int remember(network *n, const operation *op) {
 /* Vote on any numbers, and on no class at all. */
 static int vote(network *n, const operation *op) {
     float *probabilities = new_values(op, classes(n));
-    uint8_t *q = new_bytes(op, n->net.inputs);
+    uint8_t *q = new_bytes(op, n->net.features);
     const int cls = tinc_vote(&n->net, q, probabilities);
     REQUIRE(cls < 0 || (uint32_t)cls < classes(n));
     n->net.fault.code = cls < 0 ? cls : TINC_OK;
@@ -399,7 +432,7 @@ static int vote(network *n, const operation *op) {
 }
 
 static int nearest(network *n, const operation *op) {
-    uint8_t *q = new_bytes(op, n->net.inputs);
+    uint8_t *q = new_bytes(op, n->net.features);
     uint32_t distance;
     const int slot = tinc_nearest(&n->net, q, number(op->a), op->b % 2u ? &distance : NULL);
     REQUIRE(slot < 0 || (uint32_t)slot < n->net.memory->count);
@@ -409,7 +442,7 @@ static int nearest(network *n, const operation *op) {
 }
 
 static int move(network *n, const operation *op) {
-    uint8_t *q = new_bytes(op, n->net.inputs);
+    uint8_t *q = new_bytes(op, n->net.features);
     const int result = tinc_move(&n->net, number(op->a), q);
     free(q);
     return result;
@@ -448,7 +481,7 @@ static int check(network *n) {
 }
 
 static int run_operation(network *n, const operation *op) {
-    switch (op->what % 15) {
+    switch (op->what % 16) {
     case 0:
         return use_sample(n, op, 0);
     case 1:
@@ -476,8 +509,10 @@ static int run_operation(network *n, const operation *op) {
         return check(n);
     case 13:
         return vote(n, op);
-    default:
+    case 14:
         return pick_largest(op);
+    default:
+        return extract(n, op);
     }
 }
 
