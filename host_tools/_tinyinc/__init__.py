@@ -241,6 +241,21 @@ def learn(net, x, target, counts, figures, scratch):
     return code != lib.TINC_E_DIVERGED and _result(view, code) == 0
 
 
+def replay(net, excluded, x, counts, figures, scratch):
+    """The same step on an exemplar of a class other than `excluded` (-1: of any), recalled into x.
+    Returns its class, -1 where there is none, or -2 when the step diverged."""
+    excluded = _index(excluded)
+    view, _held = _open(net, _TRAINED, _STATE)
+    values = _features(view, x, 3, True)
+    counted = _items(counts, 4, "I", lib.TINC_STEP_K + view.layer_count, True)
+    figured = _items(figures, 5, "f", lib.TINC_STEP_FIGURES, True)
+    work = _bytes(scratch, 6, True)
+    code = lib.tinc_replay(view, excluded, values, counted, figured, work, len(work))
+    if code in (lib.TINC_E_SLOT, lib.TINC_E_DIVERGED):
+        return -1 if code == lib.TINC_E_SLOT else -2
+    return _result(view, code)
+
+
 def matmul(out, a, b, rows, inner, columns):
     """out[rows][columns] = a[rows][inner] b[inner][columns]; out must not overlap a or b."""
     size = [_index(n) for n in (rows, inner, columns)]
@@ -330,6 +345,15 @@ def move(net, slot, q):
     view, _held = _open(net, _MEMORY, _STATE)
     sample = _items(q, 3, "B", view.features)
     _result(view, lib.tinc_move(view, slot, sample))
+
+
+def follow(net, x, cls, q):
+    """Move the exemplar of its class nearest to x towards it; q gets x in the memory's number
+    format. Returns its slot, or -1 when the class has none."""
+    cls = _index(cls)
+    view, _held = _open(net, _MEMORY, _STATE)
+    values = _features(view, x, 2)
+    return max(lib.tinc_follow(view, values, cls, _items(q, 4, "B", view.features, True)), -1)
 
 
 def vote(net, q, probabilities):

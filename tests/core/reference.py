@@ -565,8 +565,9 @@ def move(image, slot, q):
     its weight says."""
     generator, sample = Generator(image), image.slot_samples[slot]
     track_distance(image, int(((sample.astype(int) - q) ** 2).sum()))
-    w = min(max(int(image.slot_weights[slot]), 1) + 1, 16)
+    w = min(max(int(image.slot_weights[slot]), 1) + 1, 64)
     image.slot_weights[slot] = w
+    w = w if w <= 16 else max(power for power in (16, 32, 64) if power <= w)
     draw = generator.next()
     for i, target in enumerate(q):
         up = ((draw + i * 0x9E3779B9) * 0x85EBCA6B % 2**32 >> 24) * w // 256

@@ -160,7 +160,10 @@ STATE_CASES = {
         ["layers_offset", "classes_offset", "labels_offset"], (0, 64, 129, 132, 240, *BEYOND)
     ),
     "vote": [-0.01, 101, *BAD_FLOATS],
-    "reserved": [[0] * 7 + [1]],
+    "logit_adjustment": [-0.01, 20.1, *BAD_FLOATS],
+    "novelty": [-0.01, 1.1e6, *BAD_FLOATS],
+    "growth": [65536, 2**32 - 1],
+    "reserved": [[0] * 4 + [1]],
 }
 RECORDS = {  # how a record is reached, its dtype, and how texts name it
     "header": (lambda im: im.header, images.HEADER, "image|header|structure"),

@@ -226,11 +226,11 @@ def test_counters(engine):
     for target in 0, 2, 2:
         driver.learn([1, 2, 3], target)
     assert (image.state["lessons"], image.state["trained"]) == (3, 3)
-    assert list(image.class_states["seen"]) == [1, 0, 2]
-    image.state["lessons"] = image.state["trained"] = image.class_states["seen"][0] = 2**32 - 1
+    assert list(image.class_states["last"]) == [1, 0, 3]
+    image.state["lessons"] = image.state["trained"] = image.class_states["last"][0] = 2**32 - 1
     driver.learn([1, 2, 3], 0)
     assert image.state["lessons"] == image.state["trained"] == 2**32 - 1
-    assert image.class_states["seen"][0] == 2**32 - 1
+    assert image.class_states["last"][0] == 2**32 - 1
 
 
 @pytest.mark.parametrize("target", [3, 7, -1])

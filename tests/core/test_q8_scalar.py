@@ -212,16 +212,15 @@ class Network:
         return result, np.array(list(x))
 
     def loss(self, logits, target):
-        """(trained, predicted, loss, error, probability, gradient)."""
-        counts = ffi.new("uint32_t[]", 4 + len(self.image.layers))
+        """(trained, loss, error, probability, gradient)."""
         figures = ffi.new("float[3]")
         data = ffi.new("int32_t[]", [int(logit) for logit in logits])
-        trained = self.core.tinc_q8_loss(self.work, data, target, counts, figures)
+        trained = self.core.tinc_q8_loss(self.work, data, target, figures)
         tensor = self.delta_of(len(self.image.layers) - 1)
         delta = ffi.cast("int32_t *", self.scratch)[0 : len(logits)]
         gradient = np.array(list(delta)) * 2.0**tensor.exponent
         assert tensor.live == 1
-        return trained, counts[1], *figures, gradient
+        return trained, *figures, gradient
 
     def k(self, layer, delta, exponent, depth):
         """The rule's k for a gradient of int32 mantissas."""
@@ -381,10 +380,10 @@ def test_loss(core, logits, data):
     n = len(logits)
     target = data.draw(st.integers(0, n - 1))
     net = network(core, (3, n))
-    trained, predicted, loss, error, probability, gradient = net.loss(logits, target)
+    trained, loss, error, probability, gradient = net.loss(logits, target)
     p = softmax(logits)
     expected = p - (np.arange(n) == target)
-    assert (trained, predicted, probability) == (1, np.argmax(logits), 1)
+    assert (trained, probability) == (1, 1)
     assert loss == pytest.approx(-np.log(p[target]), rel=1e-5, abs=2e-5)
     others = np.arange(n) != target
     assert abs(gradient - expected)[others].max(initial=0) <= 1.01 * 2**-15
@@ -395,8 +394,8 @@ def test_loss(core, logits, data):
 
 def test_a_loss_beyond_all_doubt(core):
     """The gradient stays within 15 bits and a sign."""
-    trained, predicted, loss, error, _, gradient = network(core, (3, 2)).loss([-32767, 32767], 0)
-    assert (trained, predicted, error) == (1, 1, 2 - 2.0**-14)
+    trained, loss, error, _, gradient = network(core, (3, 2)).loss([-32767, 32767], 0)
+    assert (trained, error) == (1, 2 - 2.0**-14)
     assert loss == pytest.approx(65534 / 1024) and gradient.tolist() == [2.0**-15 - 1, 1 - 2.0**-15]
 
 
@@ -404,7 +403,7 @@ def test_a_loss_beyond_all_doubt(core):
 
 
 def local_error(net, logits, target):
-    return network(net.core, (3, len(logits))).loss(logits, target)[3]
+    return network(net.core, (3, len(logits))).loss(logits, target)[2]
 
 
 def xorshift(s):
@@ -425,7 +424,7 @@ def test_sampled(core, seed, threshold, logits):
     )
     error = local_error(net, logits, 1)
     plain = network(core, (3, len(logits))).loss(logits, 1)[-1]
-    trained, _, _, found_error, probability, gradient = net.loss(logits, 1)
+    trained, _, found_error, probability, gradient = net.loss(logits, 1)
     draw = xorshift(seed + 1)
     assert net.image.state["generator"] == draw and found_error == error
     chance = float(np.clip(error / np.float64(np.float32(threshold)), 2.0**-24, 1))
@@ -464,7 +463,7 @@ def test_tinyprop2_skips(core, y_max, d, beta, threshold, logits):
     net = network(core, (3, len(logits)), rule=3, **settings)
     net.image.layer_states["y_max"] = y_max
     error = local_error(net, logits, 0)
-    trained, _, _, _, probability, gradient = net.loss(logits, 0)
+    trained, _, _, probability, gradient = net.loss(logits, 0)
     decision = expected_ratio(error, y_max, *d) * beta
     assert probability == trained and net.image.layer_states["y_max"] == max(error, y_max)
     assert (gradient != 0).any() == bool(trained and error > 0)
@@ -804,7 +803,7 @@ def trajectory(core):
         slot = core.tinc_choose(net.net, core.TINC_NONE)
         core.tinc_move(net.net, slot, ffi.from_buffer(rng.integers(1, 256, 9, "u1")))
         k = net.k(0, rng.integers(-9999, 9999, 5), -20, 1)
-        seen.append((x.tolist(), result[:5], result[5].tolist(), cls, voted.tolist(), slot, k))
+        seen.append((x.tolist(), result[:4], result[4].tolist(), cls, voted.tolist(), slot, k))
     core.tinc_grow(net.net, 0, 3)
     core.tinc_grow(net.net, 1, 2)
     core.tinc_shrink(net.net, 0, 2)

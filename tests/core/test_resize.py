@@ -14,7 +14,7 @@ def resizable(seed=0):
     """6 inputs; 4 of 9 and 3 of 7 hidden units, 3 of 6 classes in use, and a memory."""
     image = images.build((6, 9, 7, 6), (4, 3, 3), slots=8, used=7, seed=seed, generator=seed + 1)
     image.class_states["replayed"] = [5, 3, 4, 9, 9, 9]
-    image.class_states["seen"] = [1, 2, 3, 4, 5, 6]
+    image.class_states["last"] = [1, 2, 3, 4, 5, 6]
     return image
 
 

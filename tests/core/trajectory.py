@@ -75,6 +75,9 @@ def run(engine, net, classes=3):
     engine.check(net)
     if net[0][40]:  # integers: the same on every machine to the last bit
         note("training", train(engine, net))
+    # class 2 has been away from the stream, and its logit counts as lower by 2.5
+    struct.pack_into("<I", net[4], 12, 1000)
+    struct.pack_into("<f", net[4], 96, 2.5)
     for rule in range(5):
         net[4][0] = rule
         for target in (0, 1, 2, 2, 0, 1):
@@ -83,7 +86,7 @@ def run(engine, net, classes=3):
             note(f"learn rule {rule}", counts, figures)
         probabilities = array("f", [0] * classes)
         note("infer", [engine.infer(net, x, probabilities, scratch)], probabilities)
-    for cls in (0, 1, -1, 2):
+    for cls, target in ((0, 0), (1, 1), (-1, 2), (2, 0)):
         slot = engine.choose(net, cls)
         note("choose", [slot])
         note("recall", [engine.recall(net, slot, x)], list(x))
@@ -92,6 +95,8 @@ def run(engine, net, classes=3):
         note("quantise", q)
         note("nearest", [engine.nearest(net, q, cls, distance), distance[0]])
         engine.move(net, slot, q)
+        note("replay", [engine.replay(net, cls, x, counts, figures, scratch), *counts], figures)
+        note("follow", [engine.follow(net, x, target, q), *q])
     engine.remember(net, net[3][4], q, 1)  # the first free slot
     note("memory", [engine.crc32(net[3])])
     note("least useful", [engine.least_useful(net, hidden)])

@@ -61,7 +61,7 @@ def build():
     image.slot_classes[:] = [0, 1, 2, 1, 0, 0]
     image.slot_weights[:] = [1, 2, 16, 3, 0, 0]
     image.layer_states["y_max"] = [0, 0.75, 1.5]
-    image.class_states["seen"] = [5, 3, 1, 0, 0]
+    image.class_states["last"] = [5, 3, 1, 0, 0]
     image.class_states["replayed"] = [2, 1, 2, 0, 0]
     image.labels[:3] = [b"one", b"two", "fünf".encode()]
     return image.seal()

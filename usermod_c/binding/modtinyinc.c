@@ -249,6 +249,25 @@ static mp_obj_t learn(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(learn_obj, 6, 6, learn);
 
+/* replay(net, excluded, x, counts, figures, scratch) -> class, -1 where there is no exemplar, -2
+ * when the step diverged */
+static mp_obj_t replay(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tinc_net net;
+    const uint32_t excluded = get_index(args[1]);
+    open_net(args[0], WRITES(TINC_TRAINED) | WRITES(TINC_STATE), &net);
+    void *x = get_features(&net, args[2], 3, MP_BUFFER_RW);
+    uint32_t *counts = get_array(args[3], 4, 'I', TINC_STEP_K + net.layer_count, MP_BUFFER_RW);
+    float *figures = get_array(args[4], 5, 'f', TINC_STEP_FIGURES, MP_BUFFER_RW);
+    const mp_buffer_info_t scratch = get_scratch(args[5], 6);
+    const int result = tinc_replay(&net, excluded, x, counts, figures, scratch.buf, scratch.len);
+    if (result == TINC_E_SLOT || result == TINC_E_DIVERGED) {
+        return MP_OBJ_NEW_SMALL_INT(result == TINC_E_SLOT ? -1 : -2);
+    }
+    return MP_OBJ_NEW_SMALL_INT(check(&net, result));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(replay_obj, 6, 6, replay);
+
 #if TINYINC_F32 /* kernels for other uses of floats */
 
 /* matmul(out, a, b, rows, inner, columns) */
@@ -381,6 +400,18 @@ static mp_obj_t move(mp_obj_t sections, mp_obj_t slot, mp_obj_t q) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(move_obj, move);
 
+/* follow(net, x, class, q) -> slot */
+static mp_obj_t follow(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tinc_net net;
+    const uint32_t cls = get_index(args[2]);
+    open_net(args[0], WRITES(TINC_MEMORY) | WRITES(TINC_STATE), &net);
+    const void *x = get_features(&net, args[1], 2, MP_BUFFER_READ);
+    uint8_t *q = get_array(args[3], 4, 'B', net.features, MP_BUFFER_RW);
+    return slot_or_none(tinc_follow(&net, x, cls, q));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(follow_obj, 4, 4, follow);
+
 /* vote(net, q, probabilities) -> class */
 static mp_obj_t vote(mp_obj_t sections, mp_obj_t q, mp_obj_t probabilities) {
     tinc_net net;
@@ -406,6 +437,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_extract, MP_OBJ_FROM_PTR(&extract_obj));
     mp_store_global(MP_QSTR_infer, MP_OBJ_FROM_PTR(&infer_obj));
     mp_store_global(MP_QSTR_learn, MP_OBJ_FROM_PTR(&learn_obj));
+    mp_store_global(MP_QSTR_replay, MP_OBJ_FROM_PTR(&replay_obj));
 #if TINYINC_F32
     mp_store_global(MP_QSTR_matmul, MP_OBJ_FROM_PTR(&matmul_obj));
     mp_store_global(MP_QSTR_topk, MP_OBJ_FROM_PTR(&topk_obj));
@@ -419,6 +451,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_remember, MP_OBJ_FROM_PTR(&remember_obj));
     mp_store_global(MP_QSTR_nearest, MP_OBJ_FROM_PTR(&nearest_obj));
     mp_store_global(MP_QSTR_move, MP_OBJ_FROM_PTR(&move_obj));
+    mp_store_global(MP_QSTR_follow, MP_OBJ_FROM_PTR(&follow_obj));
     mp_store_global(MP_QSTR_vote, MP_OBJ_FROM_PTR(&vote_obj));
     MP_DYNRUNTIME_INIT_EXIT
 }
@@ -437,6 +470,7 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_extract), MP_ROM_PTR(&extract_obj)},
     {MP_ROM_QSTR(MP_QSTR_infer), MP_ROM_PTR(&infer_obj)},
     {MP_ROM_QSTR(MP_QSTR_learn), MP_ROM_PTR(&learn_obj)},
+    {MP_ROM_QSTR(MP_QSTR_replay), MP_ROM_PTR(&replay_obj)},
 #if TINYINC_F32
     {MP_ROM_QSTR(MP_QSTR_matmul), MP_ROM_PTR(&matmul_obj)},
     {MP_ROM_QSTR(MP_QSTR_topk), MP_ROM_PTR(&topk_obj)},
@@ -450,6 +484,7 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_remember), MP_ROM_PTR(&remember_obj)},
     {MP_ROM_QSTR(MP_QSTR_nearest), MP_ROM_PTR(&nearest_obj)},
     {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&move_obj)},
+    {MP_ROM_QSTR(MP_QSTR_follow), MP_ROM_PTR(&follow_obj)},
     {MP_ROM_QSTR(MP_QSTR_vote), MP_ROM_PTR(&vote_obj)},
 };
 static MP_DEFINE_CONST_DICT(tinyinc_globals, tinyinc_globals_table);

@@ -151,16 +151,14 @@ uint32_t tinc_f32_probabilities(const void *logits, uint32_t n, float *probabili
     return predicted;
 }
 
-int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
-                  float *figures) {
+int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, float *figures) {
     const uint32_t classes = tinc_classes(work->net), last = work->net->layer_count - 1u;
     const float *logit = logits;
     float *delta = tinc_place(work, last, TINC_DELTA);
     for (uint32_t i = 0; i < classes; i++) {
         delta[i] = logit[i];
     }
-    counts[TINC_STEP_PREDICTED] = tinc_argmax(logit, classes);
-    const float largest = logit[counts[TINC_STEP_PREDICTED]];
+    const float largest = logit[tinc_argmax(logit, classes)];
     figures[TINC_STEP_LOSS] = tinc_softmax(delta, classes) - (logit[target] - largest);
     delta[target] -= 1.0f; /* softmax and cross-entropy together: p - onehot */
     figures[TINC_STEP_ERROR] = tinc_f32_error(delta, classes);

@@ -337,6 +337,8 @@ const tinc_range tinc_settings[] = {
     {AT(tinc_state, error_threshold), AT(tinc_state, error_threshold), 1e-6f, 1e6f},
     {AT(tinc_state, hidden_ratio), AT(tinc_state, input_threshold), 0.0f, 1.0f},
     {AT(tinc_state, vote), AT(tinc_state, vote), 0.0f, 100.0f},
+    {AT(tinc_state, logit_adjustment), AT(tinc_state, logit_adjustment), 0.0f, 20.0f},
+    {AT(tinc_state, novelty), AT(tinc_state, novelty), 0.0f, 1e6f},
 };
 
 static int check_settings(tinc_net *net) {
@@ -386,6 +388,9 @@ static uint32_t wrong_state(const tinc_net *net) {
     }
     if (!tinc_all_zero(s->rates, sizeof s->rates)) {
         return AT(tinc_state, rates);
+    }
+    if (s->growth > TINC_MAX_UNITS) {
+        return AT(tinc_state, growth);
     }
     if (!tinc_all_zero(s->reserved, sizeof s->reserved)) {
         return AT(tinc_state, reserved);

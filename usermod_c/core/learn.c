@@ -1,5 +1,7 @@
 /* One learning step: forward, loss, and as much of the backward pass as the rule asks for. */
-#include "internal.h"
+#include "fixed.h"
+
+#define LOGIT_POINT 10 /* bits behind the point of a logit in q8 */
 
 /* The gradient at a layer's outputs, all zero before anything is added to it. */
 static void prepare(const tinc_work *work, uint32_t l) {
@@ -79,23 +81,73 @@ static void backward(tinc_work *work, uint32_t *counts) {
     }
 }
 
-static void learn(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
-                  float *figures) {
-    tinc_state *state = work->net->state;
-    for (uint32_t i = 0; i < TINC_STEP_K + work->net->layer_count; i++) {
-        counts[i] = 0;
+/* What the network says of the sample before it learns it. */
+static uint32_t predicted(const tinc_net *net, const void *logits) {
+#if TINYINC_F32
+    if (!tinc_is_q8(net)) {
+        return tinc_argmax(logits, tinc_classes(net));
     }
-    const int trained = TINC_CALL(work->net, loss(work, logits, target, counts, figures));
-    if (trained) {
-        backward(work, counts);
-        state->trained = tinc_count_up(state->trained);
+#endif
+    return tinc_q8_argmax(logits, tinc_classes(net));
+}
+
+/* Lower the logits of classes that the stream has not had lately. */
+static void adjust_logits(const tinc_net *net, tinc_word *logits, uint32_t target) {
+    const tinc_state *state = net->state;
+    const tinc_class_state *taught = tinc_class_states(net);
+    const uint32_t by = tinc_bits_fixed(tinc_float_bits(state->logit_adjustment), LOGIT_POINT);
+    for (uint32_t cls = 0; cls < tinc_classes(net); cls++) {
+        if (cls == target || state->lessons - taught[cls].last < TINC_RECENT) {
+            continue;
+        }
+#if TINYINC_F32
+        if (!tinc_is_q8(net)) {
+            logits[cls] = tinc_float_bits(tinc_bits_float(logits[cls]) - state->logit_adjustment);
+            continue;
+        }
+#endif
+        logits[cls] -= by;
     }
-    counts[TINC_STEP_SKIPPED] = !trained;
-    counts[TINC_STEP_FORWARD] = work->forward;
-    counts[TINC_STEP_BACKWARD] = work->backward;
+}
+
+/* A lesson has a place in the stream. */
+static void count_lesson(tinc_net *net, uint32_t target, int trained) {
+    tinc_state *state = net->state;
     state->lessons = tinc_count_up(state->lessons);
-    tinc_class_state *seen = &tinc_class_states(work->net)[target];
-    seen->seen = tinc_count_up(seen->seen);
+    state->trained = trained ? tinc_count_up(state->trained) : state->trained;
+    tinc_class_states(net)[target].last = state->lessons;
+}
+
+/* One step. A lesson, or of the memory? */
+static int step(tinc_net *net, const void *x, uint32_t target, int lesson, uint32_t *counts,
+                float *figures, void *scratch, size_t scratch_bytes) {
+    tinc_work work;
+    const int error = tinc_begin(net, x, TINC_LEARN, scratch, scratch_bytes, &work);
+    if (error) {
+        return error;
+    }
+    const void *logits = tinc_forward(&work);
+    if (logits != NULL) {
+        for (uint32_t i = 0; i < TINC_STEP_K + net->layer_count; i++) {
+            counts[i] = 0;
+        }
+        counts[TINC_STEP_PREDICTED] = predicted(net, logits);
+        if (lesson) {
+            adjust_logits(net, tinc_place(&work, net->layer_count - 1u, TINC_VALUES), target);
+        }
+        const int trained = TINC_CALL(net, loss(&work, logits, target, figures));
+        if (trained) {
+            backward(&work, counts);
+        }
+        if (lesson) {
+            count_lesson(net, target, trained);
+        }
+        counts[TINC_STEP_SKIPPED] = !trained;
+        counts[TINC_STEP_FORWARD] = work.forward;
+        counts[TINC_STEP_BACKWARD] = work.backward;
+    }
+    *work.busy = 0;
+    return logits == NULL ? net->fault.code : TINC_OK;
 }
 
 int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
@@ -104,15 +156,16 @@ int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, 
     if (target >= classes) {
         return tinc_fail(net, TINC_E_CLASS, 0, target, classes);
     }
-    tinc_work work;
-    const int error = tinc_begin(net, x, TINC_LEARN, scratch, scratch_bytes, &work);
-    if (error) {
-        return error;
+    return step(net, x, target, 1, counts, figures, scratch, scratch_bytes);
+}
+
+int tinc_replay(tinc_net *net, uint32_t excluded, void *x, uint32_t *counts, float *figures,
+                void *scratch, size_t scratch_bytes) {
+    const int slot = tinc_choose(net, excluded);
+    if (slot < 0) {
+        return slot;
     }
-    const void *logits = tinc_forward(&work);
-    if (logits != NULL) {
-        learn(&work, logits, target, counts, figures);
-    }
-    *work.busy = 0;
-    return logits == NULL ? net->fault.code : TINC_OK;
+    const int cls = tinc_recall(net, (uint32_t)slot, x);
+    const int error = step(net, x, (uint32_t)cls, 0, counts, figures, scratch, scratch_bytes);
+    return error ? error : cls;
 }

@@ -1,7 +1,7 @@
 /* The distilled memory: samples of every class, kept small, replayed so that old classes stay. */
 #include "fixed.h"
 
-#define MOST_WEIGHT 16u /* a prototype never follows a new sample by less than 1/16 */
+#define MOST_WEIGHT 64u /* an exemplar never follows a new sample by less than 1/64 */
 
 /* Of the class of a slot, whatever a caller may have written there. */
 static uint32_t class_of(const tinc_net *net, uint32_t slot) {
@@ -176,6 +176,11 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
     return TINC_OK;
 }
 
+/* Of a weight above 16 a power of two, so that dividing by multiplication stays exact. */
+static uint32_t divisor_of(uint32_t weight) {
+    return weight <= 16u ? weight : weight < 32u ? 16u : weight < 64u ? 32u : 64u;
+}
+
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     if (check_slot(net, slot, 0)) {
         return net->fault.code;
@@ -183,11 +188,11 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     const uint32_t n = net->features;
     uint16_t *weights = tinc_slot_weights(net);
     const uint32_t before = weights[slot] == 0 ? 1 : weights[slot]; /* a damaged one counts as 1 */
-    const uint16_t weight = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
-    weights[slot] = weight;
+    weights[slot] = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
+    const uint16_t weight = (uint16_t)divisor_of(weights[slot]);
     uint8_t *sample = tinc_slot_sample(net, slot);
     track_distance(net->state, squared_distance(q, sample, n));
-    /* Division by up to 16 as a multiplication, exact for the dividends that occur here. */
+    /* Division as a multiplication, exact for the dividends that occur here. */
     uint32_t remainder;
     const uint16_t reciprocal = (uint16_t)tinc_divide(0, 65535u + weight, weight, &remainder);
     const uint32_t random = tinc_next(net->state);
@@ -199,6 +204,15 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
         sample[i] = (uint8_t)(sample[i] + move - 255u);
     }
     return TINC_OK;
+}
+
+int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q) {
+    const int error = tinc_quantise(net, x, q);
+    const int slot = error ? error : tinc_nearest(net, q, cls, NULL);
+    if (slot >= 0) {
+        tinc_move(net, (uint32_t)slot, q);
+    }
+    return slot;
 }
 
 #define LEAST_PROBABILITY 1e-30f

@@ -59,11 +59,10 @@ static uint32_t subtract_onehot(int32_t *p, uint32_t n, uint32_t target) {
     return 2u * (uint32_t)others;
 }
 
-int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, uint32_t *counts,
-                 float *figures) {
+int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, float *figures) {
     const uint32_t classes = tinc_classes(work->net), last = work->net->layer_count - 1u;
     int32_t *delta = tinc_place(work, last, TINC_DELTA);
-    counts[TINC_STEP_PREDICTED] = softmax_of_logits(logits, classes, (tinc_word *)delta);
+    softmax_of_logits(logits, classes, (tinc_word *)delta);
     const int32_t halvings = -tinc_bits_log2((tinc_bits)delta[target]);
     const tinc_bits loss =
         tinc_bits_multiply(tinc_bits_of((uint32_t)(halvings > 0 ? halvings : 0), -16), LN_2);

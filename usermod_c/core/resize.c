@@ -233,7 +233,7 @@ static void start_class(tinc_net *net, uint32_t cls) {
     for (uint32_t c = 1; c < cls; c++) {
         least = states[c].replayed < least ? states[c].replayed : least;
     }
-    states[cls].seen = 0;
+    states[cls].last = net->state->lessons;
     states[cls].replayed = least;
 }
 

@@ -32,6 +32,7 @@
 #define TINC_MAX_UNITS 65535 /* units of one layer, and values of one sample */
 #define TINC_TEXT_BYTES 96   /* longest text of tinc_describe(), with its NUL */
 #define TINC_NONE 0xFFFFFFFFu
+#define TINC_RECENT 300u /* lessons for which a class that was taught counts as present */
 
 typedef enum {
     TINC_OK = 0,
@@ -200,7 +201,7 @@ typedef struct {
     uint8_t replay;          /* memory samples replayed per learned sample, 0..255 */
     uint32_t class_capacity; /* units the last layer has room for */
     uint32_t generator;      /* random state, not 0 */
-    uint32_t lessons;        /* samples learned, saturating */
+    uint32_t lessons;        /* samples learned, replayed ones not counted, saturating */
     uint32_t trained;        /* of these, not skipped */
     float learning_rate;     /* 1e-9..10; q8: a power of two */
     float static_ratio;      /* 0..1, rule static */
@@ -218,7 +219,11 @@ typedef struct {
     uint32_t labels_offset;  /* label_bytes per class of class_capacity */
     float vote;              /* 0..100: weight of the memory's vote, 0 for none */
     uint32_t distance;       /* mean squared distance of samples to their exemplars, in steps */
-    uint32_t reserved[8];
+    float logit_adjustment;  /* 0..20: see tinc_learn() */
+    float novelty;           /* 0..1e6, the learner's: squared distance of something new, over the
+                              * mean one; 0: nothing is */
+    uint32_t growth;         /* 0..65535, the learner's: hidden units that a new class brings */
+    uint32_t reserved[5];
 } tinc_state;
 
 typedef struct {
@@ -227,7 +232,7 @@ typedef struct {
 } tinc_layer_state;
 
 typedef struct {
-    uint32_t seen;     /* samples of this class learned, saturating */
+    uint32_t last;     /* the lesson that taught it last, by the count of lessons */
     uint32_t replayed; /* how often tinc_choose() took it, for balance */
 } tinc_class_state;
 
@@ -343,12 +348,20 @@ int tinc_extract(tinc_net *net, const void *x, void *features, uint32_t *macs, v
 int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch,
                size_t scratch_bytes);
 
-/* One step of SGD on the sample under the state's rule. Updates trained tensors, in q8 with their
- * scales, the layers' states, generator and counters. A diverging step is refused, so that weights
- * stay finite: bindings return false for TINC_E_DIVERGED, since it is no fault of the caller's.
- * counts[4 + layers], figures[TINC_STEP_FIGURES]. */
+/* A lesson: one step of SGD on a sample of the stream under the state's rule. Updates trained
+ * tensors, in q8 with their scales, the layers' states, generator and counters. Classes that the
+ * stream has not had for TINC_RECENT lessons count with a logit lower by logit_adjustment (arXiv
+ * 2007.07314): a stream without them would push them down, and tells nothing of them.
+ * A diverging step is refused, so that weights stay finite: bindings return false for
+ * TINC_E_DIVERGED, since it is no fault of the caller's. counts[4 + layers],
+ * figures[TINC_STEP_FIGURES]. */
 int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
                void *scratch, size_t scratch_bytes);
+
+/* The same step on an exemplar that tinc_choose() finds, recalled into x[features]: no lesson, all
+ * classes count. Returns its class, or TINC_E_SLOT when there is none (the fault is not set). */
+int tinc_replay(tinc_net *net, uint32_t excluded, void *x, uint32_t *counts, float *figures,
+                void *scratch, size_t scratch_bytes);
 
 /* ---- f32_dense.c, topk.c: kernels, not in a core of q8 alone ---- */
 
@@ -401,9 +414,13 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
 
 /* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding so that small
- * moves count; its weight grows up to 16. The distance before the move counts into the state's mean
- * distance. */
+ * moves count; its weight grows up to 64, and counts as 16 from there and as 32 from 32 on. The
+ * distance before the move counts into the state's mean distance. */
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
+
+/* x in the memory's number format into q[features], and the nearest exemplar of its class moved
+ * towards it. Returns its slot, or TINC_E_SLOT when the class has none (the fault is not set). */
+int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q);
 
 /* Let the exemplars vote on the network's probabilities[active classes] for q, in place: each
  * becomes proportional to p exp(-vote d / distance), d the squared distance to the class's nearest

@@ -8,8 +8,8 @@ memory, state: bytes-like, writable where a call writes) and raises ValueError, 
 
 from .forward import infer, matmul, normalise, scratch_bytes, topk
 from .image import check, check_structure, crc32, seal
-from .learn import learn
-from .memory import choose, move, nearest, quantise, recall, remember, vote
+from .learn import learn, replay
+from .memory import choose, follow, move, nearest, quantise, recall, remember, vote
 from .resize import grow, least_useful, shrink
 
 __all__ = (
@@ -17,6 +17,7 @@ __all__ = (
     "check_structure",
     "choose",
     "crc32",
+    "follow",
     "grow",
     "infer",
     "learn",
@@ -28,6 +29,7 @@ __all__ = (
     "quantise",
     "recall",
     "remember",
+    "replay",
     "scratch_bytes",
     "seal",
     "shrink",

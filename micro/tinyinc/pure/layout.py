@@ -138,7 +138,10 @@ STATE_HEADER = (
     ("labels_offset", "I", None, None),
     ("vote", "f", 0, 100),
     ("distance", "I", None, None),
-    ("reserved", "32s", 0, 0),
+    ("logit_adjustment", "f", 0, 20),
+    ("novelty", "f", 0, 1e6),
+    ("growth", "I", 0, MAX_UNITS),
+    ("reserved", "20s", 0, 0),
 )
 
 

@@ -8,6 +8,7 @@ from .faults import Diverged, fail
 from .forward import Busy, argmax, forward, largest, mac_inputs, softmax
 from .image import open_net
 from .layout import STATE, TRAINED, single
+from .memory import choose, recall
 from .net import count_up, need_writable
 from .rules import admit, units_to_train
 
@@ -19,13 +20,31 @@ LOSS, ERROR, PROBABILITY, FIGURES = range(4)
 LARGEST_DELTA = 100.0
 
 
+RECENT = 300  # lessons for which a class that was taught counts as present
+
+
 def learn(sections, x, target, counts, figures, scratch):
-    """One step of SGD on the normalised sample x of class `target`, under the network's rule.
-    False, and nothing has changed, when the step diverged."""
+    """A lesson: one step of SGD on the normalised sample x of class `target`, under the network's
+    rule. False, and nothing has changed, when the step diverged."""
+    return _step(sections, x, target, counts, figures, scratch, True)
+
+
+def replay(sections, excluded, x, counts, figures, scratch):
+    """The same step on an exemplar that choose() finds, recalled into x: no lesson, all classes
+    count. Returns its class, -1 where there is none, or -2 when the step diverged."""
+    need_writable(open_net(sections), TRAINED, STATE)
+    slot = choose(sections, excluded)
+    if slot < 0:
+        return -1
+    cls = recall(sections, slot, x)
+    return cls if _step(sections, x, cls, counts, figures, scratch, False) else -2
+
+
+def _step(sections, x, target, counts, figures, scratch, lesson):
     net = open_net(sections)
     classes = net.last.active
     need_writable(net, TRAINED, STATE)
-    need_array(2, x, "f", net.inputs)
+    need_array(2 if lesson else 3, x, "f", net.inputs)
     need_array(4, counts, "I", K + len(net.layers))
     need_array(5, figures, "f", FIGURES)
     if number(target) >= classes:
@@ -35,12 +54,23 @@ def learn(sections, x, target, counts, figures, scratch):
             outputs, macs = forward(net, x)
         except Diverged:
             return False
-        _step(net, outputs, macs, target, counts, figures)
+        _train(net, outputs, macs, target, counts, figures, lesson)
     return True
 
 
-def _step(net, outputs, macs, target, counts, figures):
-    logits = outputs[-1]
+def _adjusted(net, logits, target):
+    """Logits with those lowered of classes that the stream has not had lately."""
+    lessons, by = net.state["lessons"], net.state["logit_adjustment"]
+    adjusted = []
+    for cls, logit in enumerate(logits):
+        absent = (lessons - net.class_state(cls)[0]) & 0xFFFFFFFF >= RECENT
+        adjusted.append(single(logit - by) if absent and cls != target else logit)
+    return adjusted
+
+
+def _train(net, outputs, macs, target, counts, figures, lesson):
+    predicted = argmax(outputs[-1])
+    logits = _adjusted(net, outputs[-1], target) if lesson else outputs[-1]
     delta, log_sum = softmax(logits)
     delta[target] -= 1  # softmax and cross-entropy together: p - onehot
     delta = list(array("f", delta))
@@ -51,17 +81,23 @@ def _step(net, outputs, macs, target, counts, figures):
     if factor:
         delta = [value * factor for value in delta]
         backward_macs = _backward(net, outputs, delta, ks)
-        net.set_state("trained", count_up(net.state["trained"]))
-    net.set_state("lessons", count_up(net.state["lessons"]))
-    seen, replayed = net.class_state(target)
-    net.set_class_state(target, count_up(seen), replayed)
+    if lesson:
+        _count_lesson(net, target, factor)
 
-    results = [0 if factor else 1, argmax(logits), macs, backward_macs] + ks
+    results = [0 if factor else 1, predicted, macs, backward_macs] + ks
     for i, result in enumerate(results):
         counts[i] = result
     figures[LOSS] = log_sum - (logits[target] - max(logits))
     figures[ERROR] = error
     figures[PROBABILITY] = chance
+
+
+def _count_lesson(net, target, trained):
+    """A lesson has a place in the stream."""
+    net.set_state("lessons", count_up(net.state["lessons"]))
+    if trained:
+        net.set_state("trained", count_up(net.state["trained"]))
+    net.set_class_state(target, net.state["lessons"], net.class_state(target)[1])
 
 
 def _backward(net, outputs, delta, ks):

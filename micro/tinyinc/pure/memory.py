@@ -1,6 +1,7 @@
 """The distilled memory: samples of every class, kept small, replayed so that old classes stay."""
 
 import math
+from array import array
 
 from . import faults
 from .buffers import NONE, need_array, number
@@ -10,7 +11,7 @@ from .image import open_net
 from .layout import MEMORY, STATE, single
 from .net import count_up, need_writable
 
-MOST_WEIGHT = 16  # a prototype never follows a new sample by less than 1/16
+MOST_WEIGHT = 64  # an exemplar never follows a new sample by less than 1/64
 
 
 def choose(sections, excluded=-1):
@@ -25,12 +26,12 @@ def choose(sections, excluded=-1):
     if not present:
         return -1
     cls = min(present, key=lambda cls: (net.class_state(cls)[1], cls))
-    seen, replayed = net.class_state(cls)
+    last, replayed = net.class_state(cls)
     replayed = count_up(replayed)
-    net.set_class_state(cls, seen, replayed)
+    net.set_class_state(cls, last, replayed)
     if 0 <= excluded < net.last.active:  # its samples come in anyway: it must not lag behind
-        seen, its_own = net.class_state(excluded)
-        net.set_class_state(excluded, seen, max(its_own, replayed))
+        last, its_own = net.class_state(excluded)
+        net.set_class_state(excluded, last, max(its_own, replayed))
     slots = [slot for slot, its_class in enumerate(classes) if its_class == cls]
     return slots[(net.next() >> 8) % len(slots)]
 
@@ -95,13 +96,15 @@ def nearest(sections, q, cls, distance):
 
 def move(sections, slot, q):
     """Online k-means: move a slot's sample by 1 / weight towards q, rounded at random so that small
-    moves count; its weight grows up to 16."""
+    moves count; its weight grows up to 64, and counts as 16 from there and as 32 from 32 on."""
     net = _open_slot(sections, slot)
     need_writable(net, MEMORY, STATE)
     need_array(3, q, "B", net.inputs)
     cls, weight = net.slot(slot)
     weight = min(max(weight, 1) + 1, MOST_WEIGHT)
     net.set_slot(slot, cls, weight)
+    if weight > 16:
+        weight = 16 if weight < 32 else 32 if weight < 64 else 64
     sample = net.sample(slot)
     _track_distance(net, _squared_distance(q, sample))
     random = net.next()
@@ -109,6 +112,16 @@ def move(sections, slot, q):
         noise = (random + i * 0x9E3779B9) * 0x85EBCA6B >> 24 & 255  # a byte for each value
         sample[i] += (q[i] - sample[i] + (noise * weight >> 8)) // weight
     net.set_sample(slot, sample)
+
+
+def follow(sections, x, cls, q):
+    """Move the exemplar of its class nearest to x towards it; q gets x in the memory's number
+    format. Returns its slot, or -1 when the class has none."""
+    quantise(sections, x, q)
+    slot = nearest(sections, q, cls, array("I", [0]))
+    if slot >= 0:
+        move(sections, slot, q)
+    return slot
 
 
 def vote(sections, q, probabilities):

@@ -73,11 +73,11 @@ class Net:
         return self.state["layers_offset"] + layout.LAYER_STATE_BYTES * index
 
     def class_state(self, cls):
-        """[seen, replayed] of a class."""
+        """[lesson that taught it last, times replayed] of a class."""
         return list(struct.unpack_from("<II", self.sections[STATE], self.class_state_at(cls)))
 
-    def set_class_state(self, cls, seen, replayed):
-        struct.pack_into("<II", self.sections[STATE], self.class_state_at(cls), seen, replayed)
+    def set_class_state(self, cls, last, replayed):
+        struct.pack_into("<II", self.sections[STATE], self.class_state_at(cls), last, replayed)
 
     def class_state_at(self, cls):
         return self.state["classes_offset"] + layout.CLASS_STATE_BYTES * cls

@@ -102,12 +102,12 @@ def _set_column(net, layer, unit, values):
 def _start_class(net, cls):
     """A new class counts as replayed as often as the rarest, not as one long neglected."""
     others = [net.class_state(other)[1] for other in range(cls)]
-    net.set_class_state(cls, 0, min(others) if others else 0)
+    net.set_class_state(cls, net.state["lessons"], min(others) if others else 0)
 
 
 def _remove_class(net, cls, last):
-    seen, replayed = net.class_state(last)
-    net.set_class_state(cls, seen, replayed)
+    taught, replayed = net.class_state(last)
+    net.set_class_state(cls, taught, replayed)
     state, size = net.sections[STATE], net.state["label_bytes"]
     at = net.state["labels_offset"]
     put_bytes(state, at + size * cls, get_bytes(state, at + size * last, size))
