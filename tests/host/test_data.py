@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tinyinc_host import data
+from tinyinc_host.data import idx
 
 IDX_CODES = {np.dtype("u1"): 0x08, np.dtype(">i2"): 0x0B, np.dtype(">f4"): 0x0D}
 
@@ -26,7 +27,7 @@ def write_set(folder, suffix=""):
         (np.arange(6) % 3).astype(np.uint8),
     ]
     folder.mkdir(exist_ok=True)
-    for part, values in zip(data.IDX_PARTS, arrays, strict=True):
+    for part, values in zip(idx.PARTS, arrays, strict=True):
         content = idx_bytes(values)
         path = folder / f"{part}-idx{values.ndim}-ubyte{suffix}"
         path.write_bytes(gzip.compress(content) if suffix else content)
@@ -73,7 +74,7 @@ def test_idx_values_wider_than_a_byte_are_big_endian(tmp_path):
     values = np.array([[1, -2], [300, 4]], ">i2")
     path = tmp_path / "x-idx2-short"
     path.write_bytes(idx_bytes(values))
-    assert np.array_equal(data.read_idx(path), [[1, -2], [300, 4]])
+    assert np.array_equal(idx.read_idx(path), [[1, -2], [300, 4]])
 
 
 @pytest.mark.parametrize("kept", [0, 3, 9, 16, 17, 600])
@@ -158,7 +159,7 @@ def test_npz_with_a_split_and_people_keeps_both(folder):
     walks = data.load("walks")
     assert np.array_equal(walks.train_groups, people[split]) and len(walks.test_labels) == 4
     np.savez(folder / "walks.npz", **arrays, subject=people[1:])
-    with pytest.raises(ValueError, match="subject or speaker has 11 entries, X has 12"):
+    with pytest.raises(ValueError, match="subject has 11 entries, X has 12"):
         data.load("walks")
 
 
