@@ -20,7 +20,7 @@ from .files import content
 FIRST = {"Normal": 97, "B007": 118, "B014": 185, "B021": 222, "IR007": 105, "IR014": 169}
 FIRST |= {"IR021": 209, "OR007@6": 130, "OR014@6": 197, "OR021@6": 234}
 LABELS = tuple(FIRST)
-WINDOW, STEPS = 512, 4096
+WINDOW, STEPS, MOST_G = 512, 4096, 1e3
 MATRIX, DOUBLES, COMPRESSED = 14, 9, 15  # types of elements
 
 
@@ -77,8 +77,8 @@ def read_mat(path: Path, name: str) -> np.ndarray:
     if kind != DOUBLES or len(shape) != 2 or 8 * shape[0] * shape[1] != len(values):
         raise ValueError(f"'{path}': {name} is damaged; expected a matrix of doubles")
     row = np.frombuffer(values, "<f8")
-    if len(row) < WINDOW or not np.isfinite(row).all():
-        raise ValueError(f"'{path}': {name} is too short or has a value that is no number")
+    if len(row) < WINDOW or not np.all(abs(row) < MOST_G):
+        raise ValueError(f"'{path}': {name} is too short or has a value that is no acceleration")
     return row
 
 

@@ -14,9 +14,12 @@ from .dataset import TEST_SHARE, Dataset, by_class, split
 from .files import folders, lines, tracked
 
 SIDE = 32  # pixels of the images of a class folder
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 25
 SUFFIXES = {".jpg", ".jpeg", ".png"}
-DAMAGE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+DAMAGE = (  # what Pillow raises
+    *(OSError, SyntaxError, ValueError, MemoryError),
+    *(struct.error, Image.DecompressionBombError),
+)
 
 
 def read_image(path: Path, side: int) -> np.ndarray:

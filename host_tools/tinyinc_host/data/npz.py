@@ -4,6 +4,8 @@ hold two sets."""
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,7 +30,10 @@ from .files import MOST_BYTES
 from .images import Core50
 from .toycar import LABELS as TOYCAR_LABELS
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError)
+DAMAGE = (  # what zipfile and numpy raise; RuntimeError: a version or an encryption unknown
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+    *(EOFError, ValueError, OSError, KeyError, RuntimeError, SyntaxError, TypeError, MemoryError),
+)
 GROUPS = ("subject", "speaker", "session")  # arrays that say whose a sample is
 DOMAINS = {  # arrays that say under which conditions, and what those are
     "subject": "subject",
@@ -54,7 +59,7 @@ def names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name.lower().removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+    except DAMAGE:
         return []
     stem = path.stem.removesuffix("_full")
     return sorted({stem + form.suffix for form in FORMS if form.arrays <= arrays})
