@@ -90,6 +90,11 @@ def data_command(
     table.add_row("one sample", f"{shape} values, {dataset.train_samples.dtype}")
     table.add_row("raw range", f"{dataset.low:g} to {dataset.high:g}")
     table.add_row("labels", ", ".join(dataset.labels))
+    if dataset.domain:
+        counts = (len(np.unique(part)) for part in (dataset.train_domains, dataset.test_domains))
+        table.add_row(
+            "drifts by", "{}: {} to train on, {} to test on".format(dataset.domain, *counts)
+        )
     console.print(table)
 
 

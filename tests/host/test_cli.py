@@ -39,7 +39,12 @@ def test_data_lists_and_describes(tmp_path):
     np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
     assert tinyinc("data", folder=tmp_path).stdout == "digits\ntiny\n"
     text = tinyinc("data", "tiny", folder=tmp_path).stdout
-    assert "3 values, int8" in text and "-128 to 127" in text
+    assert "3 values, int8" in text and "-128 to 127" in text and "drifts" not in text
+    np.savez(
+        tmp_path / "tiny.npz", X=np.zeros((8, 3)), y=np.arange(8) % 2, subject=np.arange(8) // 2
+    )
+    text = tinyinc("data", "tiny", folder=tmp_path).stdout
+    assert "subject: 3 to train on, 1 to test on" in text
 
 
 @pytest.mark.parametrize(
