@@ -232,8 +232,8 @@ def test_har(root):
     assert np.array_equal(loaded.train_labels, [0, 1, 2, 3]) and loaded.labels[0] == "walking"
     assert np.array_equal(loaded.test_groups, [2, 2, 4]) and loaded.domain == "subject"
     assert np.array_equal(loaded.train_domains, [1, 1, 3, 5])
-    # 0.25 to 0.75 g in steps of 1/64 g, 1 to 1.5 rad/s in steps of 1/32; the ripple is averaged
-    assert np.array_equal(loaded.test_samples[0, :6], [16, 32, 48, 32, 40, 48])
+    # 0.25 to 0.75 g in steps of 1/48 g, 1 to 1.5 rad/s in steps of 1/24; the ripple is averaged
+    assert np.array_equal(loaded.test_samples[0, :6], [12, 24, 36, 24, 30, 36])
 
 
 def test_speech_commands(root):

@@ -22,7 +22,7 @@ POSTURES = (  # the activities and postural transitions of HAPT
 )
 WINDOW = 128  # values of an axis in a window, at 50 Hz
 AXES = [f"{sensor}_{axis}" for sensor in ("total_acc", "body_gyro") for axis in "xyz"]
-STEPS = np.array([64] * 3 + [32] * 3)  # per g: +-2 g; per rad/s: +-4 rad/s
+STEPS = np.array([48] * 3 + [24] * 3)  # per g: +-2.6 g; per rad/s: +-5.3 rad/s
 
 
 def fits(folder: Path) -> bool:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import dct
 
 from .files import content
 
@@ -42,6 +41,8 @@ def log_mel(sound: np.ndarray, size: int, hop: int, bands: int) -> np.ndarray:
 
 def mfcc(sound: np.ndarray, size: int, hop: int, bands: int, count: int) -> np.ndarray:
     """The first coefficients of the cosine transform of a log-mel spectrum, (frames, count)."""
+    from scipy.fft import dct  # takes a third of a second
+
     return dct(log_mel(sound, size, hop, bands), norm="ortho")[:, :count]
 
 
