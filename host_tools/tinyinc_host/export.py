@@ -20,7 +20,7 @@ MOST_WEIGHT = 16  # of an exemplar, in the core
 
 @dataclass(frozen=True)
 class MemoryArrays:
-    """The fields of a memory section; the arrays are views into it."""
+    """The fields of a memory section; the arrays are views into it, samples of 4 bits a copy."""
 
     step: float
     offset: float
@@ -33,20 +33,27 @@ def memory_arrays(section: bytearray) -> MemoryArrays:
     capacity, _, features, stride = struct.unpack_from("<4I", section, 0)
     step, offset, *places = struct.unpack_from("<ff3I", section, 20)
     classes, weights = (np.frombuffer(section, "<u2", capacity, at) for at in places[:2])
-    samples = np.frombuffer(section, "u1", capacity * stride, places[2])
-    return MemoryArrays(
-        step, offset, classes, weights, samples.reshape(capacity, stride)[:, :features]
-    )
+    samples = np.frombuffer(section, "u1", capacity * stride, places[2]).reshape(capacity, stride)
+    if image.memory_bits(section) == 4:
+        samples = 17 * np.stack([samples & 15, samples >> 4], axis=-1).reshape(capacity, -1)
+    return MemoryArrays(step, offset, classes, weights, samples[:, :features])
 
 
 def with_memory(
-    net: tinyinc.Net, slots: int, memory_range: tuple[float, float] | None = None
+    net: tinyinc.Net,
+    slots: int,
+    memory_range: tuple[float, float] | None = None,
+    memory_bits: int = 8,
 ) -> tinyinc.Net:
-    """The same network with an empty memory of so many slots; memory_range: as empty_memory()."""
+    """The same network with an empty memory of so many slots; the rest as of empty_memory()."""
     sections = [bytearray(section) for section in net.sections]
     structure = sections[image.STRUCTURE]
     _, layers = network.read(net)
-    sections[image.MEMORY] = network.empty_memory(structure, layers, slots, memory_range)
+    sections[image.MEMORY] = network.empty_memory(
+        structure, layers, slots, memory_range, memory_bits
+    )
+    if memory_bits != 8:
+        structure[6] = 2  # of the format's version
     image.lay_out(sections)
     image.put(structure, image.HEADER["lineage"], store.new_lineage())
     engine.seal(sections)

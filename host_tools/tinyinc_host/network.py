@@ -490,6 +490,7 @@ def sections(
     scaling: tuple[float, float, float, float] | None = None,
     memory: int = 0,
     memory_range: tuple[float, float] | None = None,
+    memory_bits: int = 8,
     label_bytes: int = 16,
     stage: tuple[int, int] = (0, 0),
     front: int = 0,
@@ -499,9 +500,10 @@ def sections(
 
     labels: of the first classes; the last layer's units are room for more. raw_range: lowest and
     highest raw value; scaling: instead of it, offset, scale, and lowest and highest normalised
-    value. memory: slots; memory_range: see empty_memory(). stage: so many early layers run strip by
-    strip, of so many rows of the last of them. front: so many first layers are a frozen front end,
-    which runs once per sample; the memory keeps what it gives, and the others learn from that.
+    value. memory: slots; memory_range and memory_bits: see empty_memory(). stage: so many early
+    layers run strip by strip, of so many rows of the last of them. front: so many first layers are
+    a frozen front end, which runs once per sample; the memory keeps what it gives, and the others
+    learn from that.
     """
     if format not in image.FORMATS:
         raise ValueError(f"format '{format}', expected {', '.join(image.FORMATS)}")
@@ -521,14 +523,14 @@ def sections(
     scaling = scaling or image.normalisation(*raw_range)
     step = image.input_step(*scaling[2:]) if q8 else 0.0
     entries, tensors = _tensors(layers, chain, q8)
-    minor = 2 if front else int(q8 or any(map(_is_new, layers)) or bool(stage[0]))
+    minor = 2 if front or memory_bits != 8 else int(q8 or any(map(_is_new, layers)) or stage[0] > 0)
     structure = image.empty_structure(
         len(layers), tuple(input_shape), int(q8), minor, store.new_lineage()
     )
     struct.pack_into("<5f", structure, image.HEADER["input_offset"][0], *scaling, step)
     struct.pack_into("<BBH", structure, STAGE_AT, stage[0], front, stage[1])
     structure[-entries.nbytes :] = entries.tobytes()
-    slots = empty_memory(structure, layers, memory, memory_range)
+    slots = empty_memory(structure, layers, memory, memory_range, memory_bits)
     state = image.empty_state(len(layers), capacity, label_bytes, seed, q8)
     made = (structure, *tensors, slots, state)
     image.lay_out(made)
@@ -543,11 +545,12 @@ def empty_memory(
     layers: Sequence[Layer],
     slots: int,
     memory_range: tuple[float, float] | None = None,
+    memory_bits: int = 8,
 ) -> bytearray:
     """A memory for what the front end gives, without one for samples; for its values are needed
     how large these are. In q8, and for samples, the structure tells. Else it is `memory_range`,
     lowest and highest, or +-127 steps of the layer that gives them (see calibrate()), at least 0
-    behind a ReLU."""
+    behind a ReLU. memory_bits: 8 or 4 per value."""
     names = ("input_low", "input_high", "input_step")
     low, high, step = (image.get(structure, image.HEADER[name]) for name in names)
     front = layers[: image.get(structure, image.HEADER["front_layers"])]
@@ -558,9 +561,8 @@ def empty_memory(
             high = 127 * output_step
             low = -high if layer.activation == "linear" else 0.0
     low, high = memory_range or (low, high)
-    return image.empty_memory(
-        slots, image.features(structure), *image.memory_steps(low, high, step)
-    )
+    steps = image.memory_steps(low, high, step, memory_bits)
+    return image.empty_memory(slots, image.features(structure), *steps, memory_bits)
 
 
 def network(input_shape: Sequence[int], layers: Sequence[Layer], **more) -> tinyinc.Net:

@@ -63,6 +63,7 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
         format="q8",
         scaling=scaling.as_tuple(),
         memory=net.memory.capacity,
+        memory_bits=image.memory_bits(net.sections[image.MEMORY]),
         label_bytes=state[2],
         stage=network.stage_of(structure),
         front=image.get(structure, image.HEADER["front_layers"]),
@@ -80,13 +81,15 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
 
 def _carry_memory(net: tinyinc.Net, made: tuple[bytearray, ...]) -> None:
     """What the memory keeps, in the steps of q8."""
-    count = net.memory.count
     before = memory_arrays(net.sections[image.MEMORY])
     after = memory_arrays(made[image.MEMORY])
-    x = np.float32(before.offset) + np.float32(before.step) * before.samples[:count]
-    after.samples[:count] = (x / after.step).round().clip(-127, 127) + 128
-    after.classes[:], after.weights[:] = before.classes, before.weights
-    image.put(made[image.MEMORY], (4, "<I"), count)
+    step = after.step if after.offset else 2 * after.step
+    x = np.float32(before.offset) + np.float32(before.step) * before.samples[: net.memory.count]
+    q = bytearray(x.shape[1])
+    for slot, row in enumerate((x / step).round().clip(-127, 127).astype(np.int8)):
+        engine.quantise(made, row, q)
+        engine.remember(made, slot, q, before.classes[slot])
+    after.weights[:] = before.weights
     unit = (before.step / after.step) ** 2  # of the mean squared distance, which is in steps
-    distance = image.get(made[image.STATE], (92, "<I"))
+    distance = image.get(net.sections[image.STATE], (92, "<I"))
     image.put(made[image.STATE], (92, "<I"), min(round(distance * unit), 2**32 - 1))

@@ -285,27 +285,38 @@ def input_step(low, high):
     return _power_of_two(max(-low, high) / 128)
 
 
-def empty_memory(slots, features, step, offset):
-    """An empty memory for samples of so many values, each offset + step * q, q of 0 to 255."""
+def memory_bits(memory):
+    """Bits per value of a memory section: 8, also of an empty one, or 4."""
+    return 4 if memory and memory[16] else 8
+
+
+def empty_memory(slots, features, step, offset, bits=8):
+    """An empty memory for samples of so many values, each offset + step * q, q of 0 to 255; in 4
+    bits every 17th of them."""
+    if bits not in (8, 4):
+        raise ValueError("memory_bits is %r, expected 8 or 4" % (bits,))
     if slots == 0:
         return bytearray(0)
-    stride = _round_up(features)
+    stride = _round_up(features) if bits == 8 else features + 1 >> 1
     table = _round_up(2 * slots)
-    memory = bytearray(MEMORY_BYTES + 2 * table + slots * stride)
-    pack_into("<4I", memory, 0, slots, 0, features, stride)
+    memory = bytearray(MEMORY_BYTES + 2 * table + _round_up(slots * stride))
+    pack_into("<4IB", memory, 0, slots, 0, features, stride, bits == 4)
     classes = MEMORY_BYTES
     weights = classes + table
     pack_into("<ff3I", memory, 20, step, offset, classes, weights, weights + table)
     return memory
 
 
-def memory_steps(low, high, step):
+def memory_steps(low, high, step, bits=8):
     """Step and offset of a memory: those of the inputs in q8, where their step is given; else (0)
-    low..high in normalised units is covered, and 0 met exactly."""
+    low..high in normalised units is covered, and 0 met exactly. In q8 with 4 bits half of the step
+    and 0 where nothing is below it: none of the few values is wasted."""
     if step:
-        return step, -128 * step
-    step = (high - low) / 254
-    return step, round(low / step) * step
+        return (step / 2, 0.0) if bits == 4 and low >= 0 else (step, -128 * step)
+    unit = 17 if bits == 4 else 1
+    steps = 255 if bits == 4 and low == 0 else 254 // unit * unit  # some to spare, to meet 0
+    step = (high - low) / steps
+    return step, round(low / (unit * step)) * unit * step
 
 
 def empty_state(layers, classes, label_bytes, seed, q8):
@@ -323,23 +334,25 @@ def empty_state(layers, classes, label_bytes, seed, q8):
     return state
 
 
-def build(widths, raw_range, slots, label_bytes, seed, lineage, q8=False):
+def build(widths, raw_range, slots, label_bytes, seed, lineage, q8=False, memory_bits=8):
     """Sections of an empty network: every layer has room for its width and nothing in use.
 
     widths: inputs, units of each hidden layer, classes; raw_range: lowest and highest raw value, or
     None for the first sample to tell; slots: samples that the memory has room for; lineage: 16
-    bytes; q8: whether it computes in integers.
+    bytes; q8: whether it computes in integers; memory_bits: per value of a sample there, 8 or 4.
     """
     scaling = UNSCALED if raw_range is None else normalisation(*raw_range)
     low, high = OPEN_RANGE if raw_range is None else scaling[2:]
     structure, trained_bytes = _structure(widths, int(q8), lineage)
+    if slots and memory_bits != 8:
+        structure[6] = 2  # version 1.2
     step = input_step(low, high) if q8 else 0.0
     pack_into("<5f", structure, 64, *scaling, step)
     sections = (
         structure,
         _trained(structure, trained_bytes),
         bytearray(0),
-        empty_memory(slots, widths[0], *memory_steps(low, high, step)),
+        empty_memory(slots, widths[0], *memory_steps(low, high, step, memory_bits), memory_bits),
         empty_state(len(widths) - 1, widths[-1], label_bytes, seed, q8),
     )
     lay_out(sections)

@@ -311,11 +311,35 @@ class Image:
         )
 
     @property
-    def slot_samples(self):
-        memory = self.memory
+    def packed(self):
+        """Has the memory 4 bits per value?"""
+        return bool(self.memory["element_type"])
+
+    @property
+    def slot_bytes(self):
+        memory, packed = self.memory, int(self.packed)
         slots, stride = int(memory["capacity"]), int(memory["stride"])
-        q = np.frombuffer(self.net[MEMORY], "u1", slots * stride, int(memory["samples_offset"]))
-        return q.reshape(slots, stride)[:, : int(memory["features"])]
+        stored = np.frombuffer(
+            self.net[MEMORY], "u1", slots * stride, int(memory["samples_offset"])
+        )
+        return stored.reshape(slots, stride)[:, : (int(memory["features"]) + packed) >> packed]
+
+    @property
+    def slot_samples(self):
+        """q of every slot: a view to write into, but of 4 bits a copy."""
+        stored = self.slot_bytes
+        if not self.packed:
+            return stored
+        halves = np.stack([stored & 15, stored >> 4], axis=-1)
+        return 17 * halves.reshape(len(stored), -1)[:, : int(self.memory["features"])]
+
+    def set_slot(self, slot, q):
+        """q of one slot; of 4 bits the nearest that there is."""
+        if self.packed:
+            v = np.round(np.asarray(q) / 17).astype("u1")
+            v = np.pad(v, (0, len(v) % 2)).reshape(-1, 2)
+            q = v[:, 0] | v[:, 1] << 4
+        self.slot_bytes[slot] = q
 
     def copy(self):
         return Image([bytearray(section) for section in self.net], self.extensions)
@@ -523,6 +547,8 @@ def network(
     step=1 / 64,
     offset=-2.0,
     stride=None,
+    packed=False,
+    positive=False,
     header=None,
     sizes_only=False,
     **settings,
@@ -531,9 +557,9 @@ def network(
 
     layers: see the top of this file. slots, used: capacity and fill of the memory, no memory
     section contents when 0. step, offset, stride: of the memory; in q8 the first two are given by
-    the step of its features. extensions: (kind, flags, bytes) of further sections. header: fields
-    of the header. sizes_only: leave the tensors out, where they would be huge. settings: fields of
-    the state.
+    the step of its features, and by whether these are all `positive`. packed: 4 bits per value.
+    extensions: (kind, flags, bytes) of further sections. header: fields of the header. sizes_only:
+    leave the tensors out, where they would be huge. settings: fields of the state.
     """
     rng = np.random.default_rng(seed)
     declared, features = list(layers), int(np.prod(shape))
@@ -554,7 +580,7 @@ def network(
     if q8:
         steps = [input_step, *(float(layer["output_step"]) for layer in layers[:front])]
         step = [step for step in steps if step][-1]  # a pool keeps that of its input
-        offset = -128 * step
+        step, offset = (step / 2, 0.0) if positive else (step, -128 * step)
 
     classes = int(layers[-1]["output_shape"][0])
     state = np.zeros((), STATE_HEADER)
@@ -567,13 +593,14 @@ def network(
 
     memory, memory_bytes = np.zeros((), MEMORY_HEADER), 0
     if slots:
-        stride = stride or features
+        stride = stride or (features + packed) >> packed
         put(
             memory,
             capacity=slots,
             count=used,
             features=features,
             stride=stride,
+            element_type=packed,
             step=step,
             offset=offset,
             classes_offset=MEMORY_HEADER.itemsize,
@@ -602,7 +629,9 @@ def network(
         arithmetic = {"format": 1, "input_type": 1, "input_step": input_step}
     put(
         head,
-        version_minor=2 if front else int(q8 or any(needs_1_1(layer) for layer in layers)),
+        version_minor=2
+        if front or packed or positive
+        else int(q8 or any(needs_1_1(layer) for layer in layers)),
         structure_bytes=structure_bytes,
         file_bytes=at,
         lineage=range(1, 17),
@@ -631,5 +660,6 @@ def network(
     if slots:
         image.slot_classes[:used] = rng.integers(0, max(active, 1), used)
         image.slot_weights[:used] = rng.integers(1, 17, used)
-        image.slot_samples[:used] = rng.integers(int(q8), 256, (used, features))
+        for slot, q in enumerate(rng.integers(int(q8), 256, (used, features))):
+            image.set_slot(slot, q)
     return image.seal()

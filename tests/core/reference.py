@@ -545,7 +545,7 @@ def remember(image, slot, q, cls):
     near, distance = nearest(image, q, cls)
     if near >= 0:
         track_distance(image, distance)
-    image.slot_samples[slot] = q
+    image.set_slot(slot, q)
     image.slot_classes[slot], image.slot_weights[slot] = cls, 1
     image.memory["count"] = max(int(image.memory["count"]), slot + 1)
 
@@ -563,15 +563,15 @@ def nearest(image, q, cls=-1):
 def move(image, slot, q):
     """One draw, spread over all values by a hash. A slot stands for at least one sample, whatever
     its weight says."""
-    generator, sample = Generator(image), image.slot_samples[slot]
-    track_distance(image, int(((sample.astype(int) - q) ** 2).sum()))
+    generator, sample = Generator(image), image.slot_samples[slot].astype(int)
+    track_distance(image, int(((sample - q) ** 2).sum()))
     w = min(max(int(image.slot_weights[slot]), 1) + 1, 64)
     image.slot_weights[slot] = w
-    w = w if w <= 16 else max(power for power in (16, 32, 64) if power <= w)
-    draw = generator.next()
+    draw, step = generator.next(), 17 if image.packed else 1
     for i, target in enumerate(q):
-        up = ((draw + i * 0x9E3779B9) * 0x85EBCA6B % 2**32 >> 24) * w // 256
-        sample[i] = int(sample[i]) + (int(target) - int(sample[i]) + up) // w
+        up = ((draw + i * 0x9E3779B9) * 0x85EBCA6B % 2**32 >> 16) * step * w // 65536
+        sample[i] += step * ((int(target) - sample[i] + up) // (step * w))
+    image.set_slot(slot, sample)
 
 
 def track_distance(image, distance):

@@ -130,7 +130,7 @@ MEMORY_CASES = {
     "count": [10, 2**32 - 1],
     "features": [0, 5, 7],
     "stride": [0, 5, 2**16, 2**31],
-    "element_type": [1, 2, 255],
+    "element_type": [2, 3, 255],
     "soft_labels": [1],
     "reserved16": [1],
     "step": [0, -1, *BAD_FLOATS],

@@ -563,6 +563,36 @@ def test_a_memory_of_features(c_engine, q8):
         refused(c_engine, made.seal(), "memory: byte 20 ")
 
 
+@pytest.mark.parametrize("features", [1, 6, 7])
+def test_a_slot_of_4_bits_has_half_as_many_bytes(engine, features):
+    made = images.build((features, 4, 2), slots=3, used=2, packed=True)
+    half = (features + 1) // 2
+    assert made.memory["stride"] == half and made.header["version_minor"] == 2
+    engine.check(made.net)
+    made.memory["stride"] = half - 1
+    refused(engine, made.seal(), "memory: byte 12 ")
+    made.memory["stride"], made.memory["element_type"] = half, 0
+    text = "memory: byte (12|36) "  # bytes of one value each do not fit
+    if features > 1:
+        refused(engine, made.seal(), text)
+
+
+def test_memories_of_q8(c_engine):
+    """Steps of the features from -128 on, or halves of them from 0 on."""
+    for positive, step, offset in ((False, 2.0**-5, -4.0), (True, 2.0**-6, 0.0)):
+        made = images.build((5, 4, 2), q8=True, slots=3, used=2, positive=positive)
+        assert (made.memory["step"], made.memory["offset"]) == (step, offset)
+        c_engine.check(made.net)
+        for field, byte, wrong in (
+            ("step", 20, (2 * step, step / 2, step * 0.75, 0)),
+            ("offset", 24, (-2 * step, 4, -8)),
+        ):
+            for value in wrong:
+                changed = made.copy()
+                changed.memory[field] = value
+                refused(c_engine, changed.seal(), f"memory: byte (20|{byte}) ")
+
+
 # ---- values of the tensors ----
 
 

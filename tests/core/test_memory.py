@@ -1,5 +1,7 @@
 """The distilled memory against the reference, in exact integers."""
 
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ import reference
 from driver import Driver, bytes_of, floats
 
 seeds = st.integers(0, 2**32 - 1)
+formats = pytest.mark.parametrize("packed", [False, True], ids=["8 bit", "4 bit"])
 
 
 def memory_image(seed=0, used=None, slots=12, inputs=5, **more):
@@ -69,9 +72,10 @@ def test_choose_saturates(engine):
     assert (image.class_states["replayed"] == 2**32 - 1).all()
 
 
+@formats
 @given(seed=seeds)
-def test_recall(engine, seed):
-    image = memory_image(seed, used=12, step=0.013, offset=-1.7)
+def test_recall(engine, packed, seed):
+    image = memory_image(seed, 12, packed=packed, step=0.013, offset=-1.7)
     driver = Driver(engine, image)
     for slot in range(12):
         (cls, x), (expected, expected_x) = driver.recall(slot), reference.recall(image, slot)
@@ -79,9 +83,10 @@ def test_recall(engine, seed):
         np.testing.assert_allclose(x, expected_x, rtol=1e-6, atol=1e-6)
 
 
+@formats
 @given(seed=seeds, step=st.sampled_from([1 / 64, 0.013, 0.1]))
-def test_quantise(engine, seed, step):
-    image = memory_image(seed, step=step)
+def test_quantise(engine, packed, seed, step):
+    image = memory_image(seed, packed=packed, step=step)
     x = np.random.default_rng(seed).normal(0, 2, 5).astype("f4")
     q, margin = reference.quantise(image, x)
     found = Driver(engine, image).quantise(x)
@@ -109,30 +114,33 @@ def test_quantise_rounds_and_clips(engine, x, q):
     assert list(Driver(engine, memory_image()).quantise([x] * 5)) == [q] * 5
 
 
+@formats
 @given(seed=seeds)
-def test_recalled_samples_quantise_to_themselves(engine, seed):
-    image = memory_image(seed, used=12, step=0.013, offset=-1.7)
+def test_recalled_samples_quantise_to_themselves(engine, packed, seed):
+    image = memory_image(seed, 12, packed=packed, step=0.013, offset=-1.7)
     driver = Driver(engine, image)
     for slot in range(12):
         assert list(driver.quantise(driver.recall(slot)[1])) == list(image.slot_samples[slot])
 
 
-@given(seed=seeds, cls=st.integers(0, 3))
-def test_remember(engine, seed, cls):
-    image = memory_image(seed, stride=7)
+@formats
+@given(seed=seeds, cls=st.integers(0, 3), inputs=st.integers(1, 7))
+def test_remember(engine, packed, seed, cls, inputs):
+    image = memory_image(seed, packed=packed, inputs=inputs, stride=8)
     expected, rng = image.copy(), np.random.default_rng(seed)
     count = int(image.memory["count"])
     slot = int(rng.integers(0, min(count + 1, 12)))
-    q = rng.integers(0, 256, 5)
+    q = rng.integers(0, 256, inputs)
     engine.remember(image.net, slot, bytes_of(q), cls)
     reference.remember(expected, slot, q, cls)
     assert_same(image, expected)
 
 
-@pytest.mark.parametrize("inputs", [5, 300])
+@formats
+@pytest.mark.parametrize("inputs", [1, 5, 300])
 @given(seed=seeds, cls=st.integers(-1, 4))
-def test_nearest(engine, inputs, seed, cls):
-    image = memory_image(seed, inputs=inputs)
+def test_nearest(engine, inputs, packed, seed, cls):
+    image = memory_image(seed, packed=packed, inputs=inputs)
     q = np.random.default_rng(seed).integers(0, 256, inputs)
     before = image.contents()
     assert Driver(engine, image).nearest(q, cls) == reference.nearest(image, q, cls)
@@ -148,16 +156,18 @@ def test_nearest_of_equals_is_the_lowest(engine):
     assert Driver(engine, image).nearest([7] * 5) == (3, 20)
 
 
-def test_the_longest_distance(engine):
-    image = images.build((65535, 1, 2), slots=1, used=1)
-    image.slot_samples[0] = 255
+@formats
+def test_the_longest_distance(engine, packed):
+    image = images.build((65535, 1, 2), slots=1, used=1, packed=packed)
+    image.set_slot(0, np.full(65535, 255))
     assert Driver(engine, image).nearest([0] * 65535) == (0, 65535 * 255**2)
 
 
+@formats
 @pytest.mark.parametrize("inputs", [5, 150])
 @given(seed=seeds)
-def test_move(engine, inputs, seed):
-    image = memory_image(seed, used=12, inputs=inputs)
+def test_move(engine, inputs, packed, seed):
+    image = memory_image(seed, 12, packed=packed, inputs=inputs)
     expected, rng = image.copy(), np.random.default_rng(seed)
     for _ in range(20):
         slot, q = int(rng.integers(12)), rng.integers(0, 256, inputs)
@@ -166,9 +176,37 @@ def test_move(engine, inputs, seed):
         assert_same(image, expected)
 
 
-@pytest.mark.parametrize(
-    "weight, stored", [(0, 2), (1, 2), (16, 17), (63, 64), (64, 64), (65535, 64)]
-)
+@pytest.mark.parametrize("q8", [False, True])
+def test_every_value_in_4_bits(c_engine, q8):
+    """To the nearest of 16, that of its neighbour in the byte untouched; and back."""
+    image = memory_image(used=2, packed=True, q8=q8, step=1 / 64, offset=0)
+    for q in range(256):
+        c_engine.remember(image.net, 0, bytes_of([q, 255 - q, q, 0, q]), 0)
+        v = round(q / 17)
+        assert list(image.slot_bytes[0]) == [v | 15 - v << 4, v, v]
+        x = array("b", bytes(5)) if q8 else floats([0] * 5)
+        c_engine.recall(image.net, 0, x)
+        assert list(x)[::4] == ([max(17 * v - 128, -127)] if q8 else [17 * v / 64]) * 2
+
+
+@formats
+@pytest.mark.parametrize("positive", [False, True])
+def test_every_value_of_q8(c_engine, packed, positive):
+    """In 8 bits none is lost but those below 0 where there should be none; in 4 bits each is within
+    half a step of them, 17 or, where all are positive, 8.5."""
+    image = memory_image(used=1, packed=packed, q8=True, positive=positive, inputs=255)
+    x, q, recalled = array("b", range(-127, 128)), bytearray(255), array("b", bytes(255))
+    c_engine.quantise(image.net, x, q)
+    assert list(q) == [max(2 * v, 0) if positive else v + 128 for v in x]
+    c_engine.remember(image.net, 0, q, 0)
+    c_engine.recall(image.net, 0, recalled)
+    expected = np.maximum(x, 0) if positive else np.array(x)
+    error = np.abs(np.array(recalled) - expected).max()
+    assert error == 0 if not packed else 4 <= error <= (4.5 if positive else 8.5)
+    assert min(recalled) >= -127
+
+
+@pytest.mark.parametrize("weight, stored", [(0, 2), (1, 2), (16, 17), (64, 64), (65535, 64)])
 def test_move_saturates_its_weight(engine, weight, stored):
     image = memory_image(used=12)
     image.slot_weights[4] = weight
@@ -176,25 +214,38 @@ def test_move_saturates_its_weight(engine, weight, stored):
     assert image.slot_weights[4] == stored
 
 
-@pytest.mark.parametrize("weight, share", [(15, 16), (30, 16), (40, 32), (64, 64)])
-def test_small_moves_count(engine, weight, share):
-    """One step away: on average a share of a step per call."""
-    image, moved = memory_image(used=12), 0
-    for _ in range(400):
+@pytest.mark.parametrize("weight", [15, 47, 64])
+@pytest.mark.parametrize("packed, by", [(False, 1), (False, -1), (True, 3), (True, -3)])
+def test_small_moves_count(engine, packed, by, weight):
+    """Steps away: on average a share of them per call, in 4 bits by 17 or not at all."""
+    image = memory_image(used=12, packed=packed)
+    share, moved = min(weight + 1, 64), 0
+    for _ in range(4000):
         image.slot_weights[0] = weight
-        image.slot_samples[0] = 100
-        engine.move(image.net, 0, bytes([101] * 5))
-        moved += int((image.slot_samples[0] - 100).sum())
-    assert moved / 2000 == pytest.approx(1 / share, abs=0.01)
+        image.set_slot(0, np.full(5, 102))
+        engine.move(image.net, 0, bytes([102 + by] * 5))
+        moved += int((image.slot_samples[0].astype(int) - 102).sum())
+    assert moved / 20000 == pytest.approx(by / share, abs=0.02 if packed else 0.005)
 
 
+def test_moves_end_at_what_they_follow(engine):
+    """In 4 bits: on average, between the two values around it."""
+    image = memory_image(used=12, packed=True)
+    followed, total = [0, 3, 100, 127, 255], np.zeros(5)
+    for i in range(4100):
+        engine.move(image.net, 0, bytes_of(followed))
+        total += image.slot_samples[0] * (i >= 100)
+    np.testing.assert_allclose(total / 4000, followed, atol=2)
+
+
+@formats
 @given(
     seed=seeds,
     weight=st.sampled_from([0, 0.5, 4, 100]),
     distance=st.sampled_from([0, 300, 5000, 2**32 - 1]),
 )
-def test_vote(engine, seed, weight, distance):
-    image = memory_image(seed, vote=weight, distance=distance)
+def test_vote(engine, packed, seed, weight, distance):
+    image = memory_image(seed, packed=packed, vote=weight, distance=distance)
     rng = np.random.default_rng(seed)
     q, probabilities = rng.integers(0, 256, 5), rng.dirichlet(np.ones(4)).astype("f4")
     before, expected = image.contents(), reference.vote(image, q, probabilities)

@@ -10,9 +10,10 @@ import reference
 from driver import Driver, sample
 
 
-def resizable(seed=0):
+def resizable(seed=0, **more):
     """6 inputs; 4 of 9 and 3 of 7 hidden units, 3 of 6 classes in use, and a memory."""
-    image = images.build((6, 9, 7, 6), (4, 3, 3), slots=8, used=7, seed=seed, generator=seed + 1)
+    capacity, memory = (6, 9, 7, 6), {"slots": 8, "used": 7} | more
+    image = images.build(capacity, (4, 3, 3), seed=seed, generator=seed + 1, **memory)
     image.class_states["replayed"] = [5, 3, 4, 9, 9, 9]
     image.class_states["last"] = [1, 2, 3, 4, 5, 6]
     return image
@@ -76,8 +77,9 @@ def test_shrink(engine, layer, seed, data):
     assert (image.labels[: image.classes] == expected.labels[: image.classes]).all()
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("cls", [0, 1, 2])
-def test_shrinking_a_class_frees_its_slots(engine, cls):
+def test_shrinking_a_class_frees_its_slots(engine, cls, packed):
     def contents(image):
         return sorted(
             (
@@ -88,7 +90,7 @@ def test_shrinking_a_class_frees_its_slots(engine, cls):
             for slot in range(int(image.memory["count"]))
         )
 
-    image = resizable()
+    image = resizable(packed=packed)
     kept = [entry for entry in contents(image) if entry[0] != image.labels[cls]]
     assert len(kept) < 7
     engine.shrink(image.net, 2, cls)

@@ -140,6 +140,33 @@ def test_the_range_of_a_memory_behind_a_front_end():
         assert offset == pytest.approx(low, abs=step) and offset + 255 * step >= high - step / 2
 
 
+@pytest.mark.parametrize("raw_range", [(0, 255), (-3, 1)])
+@pytest.mark.parametrize("format", ["f32", "q8"])
+def test_a_memory_of_4_bits(format, raw_range):
+    """In half the bytes; what it keeps is within half a step of a range that is used well."""
+    layers, more = [dense(4), dense(2)], {"labels": "ab", "format": format, "raw_range": raw_range}
+    made = network.sections((97,), layers, memory=5, memory_bits=4, **more)
+    memory = made[image.MEMORY]
+    assert image.memory_bits(memory) == 4 and made[image.STRUCTURE][6] == 2
+    assert len(memory) == 64 + 16 + 16 + 5 * 49 + 3
+    low, high = (
+        image.get(made[image.STRUCTURE], image.HEADER[n]) for n in ("input_low", "input_high")
+    )
+    step = image.get(made[image.STRUCTURE], image.HEADER["input_step"]) or 1
+    x = np.linspace(low, high, 97, dtype=np.float32)
+    x = np.round(x / step).clip(-127, 127).astype(np.int8) if format == "q8" else x
+    recalled, q = x.copy(), bytearray(97)
+    engine.quantise(made, x, q)
+    engine.remember(made, 0, q, 1)
+    assert engine.recall(made, 0, recalled) == 1
+    error = np.abs(recalled.astype(float) - x).max() * step
+    levels = 14 if format == "f32" or low == 0 else 7.5  # q8: a power of two, twice the range
+    assert error <= 0.51 * (high - low) / levels * (1.01 if format == "f32" else 2)
+    assert len(np.unique(recalled)) >= (12 if format == "f32" or low == 0 else 8)
+    with pytest.raises(ValueError, match="memory_bits is 5, expected 8 or 4"):
+        network.sections((7,), layers, memory_bits=5)
+
+
 def test_front_layers_are_frozen():
     layers = [dense(4, update_eighths=2), dense(3), dense(2)]
     made = network.sections((8,), layers, front=1)

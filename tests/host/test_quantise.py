@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinyinc
+from tinyinc import image
 from tinyinc_host import data, network
 from tinyinc_host.export import fill_memory, memory_arrays, with_memory
 from tinyinc_host.pretrain import Schedule, accuracy, pretrain
@@ -55,6 +56,26 @@ def test_everything_else_stays(both):
     for (x, label), (y, other) in zip(net.memory.samples(), made.memory.samples(), strict=True):
         assert label == other and np.abs(np.array(x) - np.array(y)).max() <= 1 / 127 + 1 / 254
     assert made.image_bytes < 0.7 * net.image_bytes
+
+
+def test_a_memory_of_4_bits_stays_one(digits, both):
+    net, whole = both
+    packed = with_memory(net, 30, memory_bits=4)
+    known = np.flatnonzero(digits.train_labels < 9)[:20]
+    samples = digits.train_samples[known].astype(np.float32)
+    fill_memory(packed, samples, digits.train_labels[known], digits.labels, 3)
+    made = quantise(packed, samples)
+    before, after = (memory_arrays(one.sections[3]) for one in (packed, made))
+    assert len(made.sections[3]) < 0.6 * len(whole.sections[3])
+    assert (after.step, after.offset) == (step_of(made) / 2, 0)
+    assert np.array_equal(before.classes, after.classes)
+    assert np.array_equal(before.weights, after.weights)
+    x, y = (one.step * one.samples + one.offset for one in (before, after))
+    np.testing.assert_allclose(x[:20], y[:20], atol=1 / 30 + 1 / 127)
+
+
+def step_of(net):
+    return image.get(net.sections[image.STRUCTURE], image.HEADER["input_step"])
 
 
 def test_it_learns_on(digits, both, tmp_path):

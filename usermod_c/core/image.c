@@ -288,18 +288,19 @@ static int check_memory(tinc_net *net) {
     if (m->features != net->features) {
         return fail_memory(net, AT(tinc_memory, features), m->features);
     }
-    if (m->stride < m->features || m->stride > 2u * TINC_MAX_UNITS) {
+    if (m->stride < tinc_slot_bytes(m) || m->stride > 2u * TINC_MAX_UNITS) {
         return fail_memory(net, AT(tinc_memory, stride), m->stride);
     }
-    if (*tinc_word_at(m, AT(tinc_memory, element_type)) != 0) { /* nor soft labels */
+    if (*tinc_word_at(m, AT(tinc_memory, element_type)) > TINC_MEMORY_4_BIT) { /* nor soft labels */
         return fail_memory(net, AT(tinc_memory, element_type), m->element_type);
     }
     const uint32_t step = tinc_step_before(net, net->header->front_layers);
-    const int q8 = tinc_is_q8(net); /* q = x + 128, in steps of the features */
-    if (q8 ? tinc_float_bits(m->step) != step : !tinc_within(&m->step, 1e-9f, 1e6f)) {
+    const uint32_t offset = tinc_float_bits(m->offset), half = offset == 0 ? 1u << 23 : 0;
+    const int q8 = tinc_is_q8(net); /* q = x + 128 in steps of the features, or 2 x */
+    if (q8 ? tinc_float_bits(m->step) != step - half : !tinc_within(&m->step, 1e-9f, 1e6f)) {
         return fail_memory(net, AT(tinc_memory, step), 0);
     }
-    if (q8 ? tinc_float_bits(m->offset) != (1u << 31 | (step + (7u << 23)))
+    if (q8 ? offset != 0 && offset != (1u << 31 | (step + (7u << 23)))
            : !tinc_within(&m->offset, -1e6f, 1e6f)) {
         return fail_memory(net, AT(tinc_memory, offset), 0);
     }

@@ -56,13 +56,8 @@ static inline uint32_t tinc_next(tinc_state *state) {
     return state->generator;
 }
 
-/* Byte i of the noise that one draw spreads over many values: a product of odd numbers mixes well
- * enough for rounding, and no value waits for the one before. */
-static inline uint32_t tinc_noise(uint32_t draw, uint32_t i) {
-    return ((draw + i * 0x9E3779B9u) * 0x85EBCA6Bu) >> 24;
-}
-
-/* The same with 16 bits. */
+/* The noise of 16 bits for value i that one draw spreads over many: a product of odd numbers mixes
+ * well enough for rounding, and no value waits for the one before. */
 static inline uint32_t tinc_noise16(uint32_t draw, uint32_t i) {
     return ((draw + i * 0x9E3779B9u) * 0x85EBCA6Bu) >> 16;
 }
@@ -175,6 +170,12 @@ static inline uint16_t *tinc_slot_weights(const tinc_net *net) {
 
 static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
     return net->section[TINC_MEMORY] + net->memory->samples_offset + slot * net->memory->stride;
+}
+
+/* Bytes of a slot's sample. */
+static inline uint32_t tinc_slot_bytes(const tinc_memory *memory) {
+    const uint32_t packed = memory->element_type == TINC_MEMORY_4_BIT;
+    return (memory->features + packed) >> packed;
 }
 
 /* ---- resize.c ---- */

@@ -64,13 +64,48 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
     }
 }
 
+/* ---- values of a sample: bytes, or packed, of 4 bits, the first of two in the lower half ---- */
+
+static uint32_t is_packed(const tinc_net *net) {
+    return net->memory->element_type == TINC_MEMORY_4_BIT;
+}
+
+/* The largest value, and steps of q from one to the next: 15 times 17 is 255. */
+static uint32_t largest_value(uint32_t packed) {
+    return 255u >> 4u * packed;
+}
+
+static uint32_t unit_of(uint32_t packed) {
+    return 1u + 16u * packed;
+}
+
+static uint32_t shift_of(uint32_t i, uint32_t packed) {
+    return 4u * (i & packed);
+}
+
+static uint32_t read_value(const uint8_t *sample, uint32_t i, uint32_t packed) {
+    return sample[i >> packed] >> shift_of(i, packed) & largest_value(packed);
+}
+
+static void write_value(uint8_t *sample, uint32_t i, uint32_t packed, uint32_t value) {
+    uint8_t *at = &sample[i >> packed];
+    const uint32_t shift = shift_of(i, packed), rest = *at & ~(largest_value(packed) << shift);
+    *at = (uint8_t)(rest | value << shift);
+}
+
+/* In q8, is there nothing below 0? */
+static int is_positive(const tinc_net *net) {
+    return tinc_float_bits(net->memory->offset) == 0;
+}
+
 #if TINYINC_F32
 
-static void f32_recall(const tinc_net *net, const uint8_t *q, float *x) {
+static void f32_recall(const tinc_net *net, const uint8_t *sample, float *x) {
     const float step = net->memory->step, offset = net->memory->offset;
     const uint32_t n = net->features; /* not read again after every store, which may be anywhere */
+    const uint32_t packed = is_packed(net), unit = unit_of(packed);
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = offset + step * (float)q[i];
+        x[i] = offset + step * (float)(int32_t)(unit * read_value(sample, i, packed));
     }
 }
 
@@ -85,15 +120,19 @@ static void f32_quantise(const tinc_net *net, const float *x, uint8_t *q) {
 
 #endif
 
-static void q8_recall(const tinc_net *net, const uint8_t *q, int8_t *x) {
+static void q8_recall(const tinc_net *net, const uint8_t *sample, int8_t *x) {
+    const uint32_t packed = is_packed(net), unit = unit_of(packed);
+    const int positive = is_positive(net);
     for (uint32_t i = 0; i < net->features; i++) {
-        x[i] = (int8_t)(q[i] > 0 ? q[i] - 128 : -127);
+        const uint32_t q = unit * read_value(sample, i, packed);
+        x[i] = (int8_t)(positive ? q >> 1 : (q > 0 ? q : 1u) - 128u);
     }
 }
 
 static void q8_quantise(const tinc_net *net, const int8_t *x, uint8_t *q) {
+    const int positive = is_positive(net);
     for (uint32_t i = 0; i < net->features; i++) {
-        q[i] = (uint8_t)(x[i] + 128);
+        q[i] = (uint8_t)(positive ? (x[i] > 0 ? 2 * x[i] : 0) : x[i] + 128);
     }
 }
 
@@ -113,13 +152,28 @@ int tinc_quantise(tinc_net *net, const void *x, uint8_t *q) {
     return TINC_OK;
 }
 
-static uint32_t squared_distance(const uint8_t *a, const uint8_t *b, uint32_t n) {
-    uint32_t sum = 0; /* at most 65535 * 255^2, which fits */
-    for (uint32_t i = 0; i < n; i++) {
-        const int32_t difference = (int32_t)a[i] - (int32_t)b[i];
-        sum += (uint32_t)(difference * difference);
+static uint32_t square(uint32_t a, uint32_t b) {
+    const int32_t difference = (int32_t)(a - b);
+    return (uint32_t)(difference * difference);
+}
+
+/* From q to a slot's sample: at most 65535 * 255^2, which fits. */
+static uint32_t distance_to(const tinc_net *net, const uint8_t *q, uint32_t slot) {
+    const uint8_t *sample = tinc_slot_sample(net, slot);
+    const uint32_t n = net->features;
+    uint32_t sum = 0;
+    if (!is_packed(net)) {
+        for (uint32_t i = 0; i < n; i++) {
+            sum += square(q[i], sample[i]);
+        }
+        return sum;
     }
-    return sum;
+    for (uint32_t pair = 0; pair < n / 2u; pair++) {
+        const uint32_t both = sample[pair];
+        sum += square(q[2u * pair], unit_of(1) * (both & 15u));
+        sum += square(q[2u * pair + 1u], unit_of(1) * (both >> 4));
+    }
+    return n & 1u ? sum + square(q[n - 1u], unit_of(1) * (sample[n / 2u] & 15u)) : sum;
 }
 
 /* A running mean over about the last 32 samples: how far they lie from their exemplars. */
@@ -143,7 +197,7 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         if (cls != TINC_NONE && class_of(net, slot) != cls) {
             continue;
         }
-        const uint32_t sum = squared_distance(q, tinc_slot_sample(net, slot), net->features);
+        const uint32_t sum = distance_to(net, q, slot);
         if (nearest < 0 || sum < least) {
             nearest = (int)slot;
             least = sum;
@@ -153,6 +207,26 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
         *distance = least;
     }
     return nearest;
+}
+
+/* Move a slot's sample by 1 / weight towards q, rounded to what it can hold: at random, or all the
+ * way to the nearest. */
+static void approach(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t weight) {
+    uint8_t *sample = tinc_slot_sample(net, slot);
+    const uint32_t packed = is_packed(net), unit = unit_of(packed), most = largest_value(packed);
+    /* Division by up to 17 * 64 as a multiplication, exact for the dividends that occur here. */
+    const uint32_t divisor = unit * weight, point = packed ? 27u : 21u;
+    uint32_t remainder;
+    const uint32_t reciprocal = tinc_divide(0, (1u << point) - 1u + divisor, divisor, &remainder);
+    const uint32_t random = weight > 1 ? tinc_next(net->state) : 0;
+    for (uint32_t i = 0; i < net->features; i++) {
+        const uint32_t value = read_value(sample, i, packed);
+        const uint32_t up = (weight > 1 ? tinc_noise16(random, i) : 1u << 15) * divisor >> 16;
+        /* `most` divisors more keep the dividend positive, so that it is rounded down. */
+        const uint32_t dividend = q[i] + up + most * divisor - unit * value;
+        write_value(sample, i, packed, value + (dividend * reciprocal >> point) - most);
+    }
+    tinc_slot_weights(net)[slot] = (uint16_t)weight;
 }
 
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
@@ -166,43 +240,22 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
     if (tinc_nearest(net, q, cls, &distance) >= 0) {
         track_distance(net->state, distance);
     }
-    uint8_t *sample = tinc_slot_sample(net, slot);
-    for (uint32_t i = 0; i < net->features; i++) {
-        sample[i] = q[i];
-    }
+    approach(net, slot, q, 1);
     tinc_slot_classes(net)[slot] = (uint16_t)cls;
-    tinc_slot_weights(net)[slot] = 1;
     net->memory->count += slot == net->memory->count;
     return TINC_OK;
-}
-
-/* Of a weight above 16 a power of two, so that dividing by multiplication stays exact. */
-static uint32_t divisor_of(uint32_t weight) {
-    return weight <= 16u ? weight : weight < 32u ? 16u : weight < 64u ? 32u : 64u;
 }
 
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
     if (check_slot(net, slot, 0)) {
         return net->fault.code;
     }
-    const uint32_t n = net->features;
-    uint16_t *weights = tinc_slot_weights(net);
-    const uint32_t before = weights[slot] == 0 ? 1 : weights[slot]; /* a damaged one counts as 1 */
-    weights[slot] = (uint16_t)(before < MOST_WEIGHT ? before + 1u : MOST_WEIGHT);
-    const uint16_t weight = (uint16_t)divisor_of(weights[slot]);
-    uint8_t *sample = tinc_slot_sample(net, slot);
-    track_distance(net->state, squared_distance(q, sample, n));
-    /* Division as a multiplication, exact for the dividends that occur here. */
-    uint32_t remainder;
-    const uint16_t reciprocal = (uint16_t)tinc_divide(0, 65535u + weight, weight, &remainder);
-    const uint32_t random = tinc_next(net->state);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint16_t up = (uint16_t)((tinc_noise(random, i) * weight) >> 8);
-        /* 255 weights more keep the dividend positive, so that it is rounded down. */
-        const uint16_t dividend = (uint16_t)(q[i] + up + 255u * weight - sample[i]);
-        const uint16_t move = (uint16_t)(((uint32_t)dividend * reciprocal) >> 16);
-        sample[i] = (uint8_t)(sample[i] + move - 255u);
-    }
+    const uint32_t weight = tinc_slot_weights(net)[slot];
+    track_distance(net->state, distance_to(net, q, slot));
+    approach(net, slot, q, /* a damaged 0 counts as 1 */
+             weight < 2u            ? 2u
+             : weight < MOST_WEIGHT ? weight + 1u
+                                    : MOST_WEIGHT);
     return TINC_OK;
 }
 

@@ -278,7 +278,8 @@ static void forget_class(tinc_net *net, uint32_t cls, uint32_t last) {
         const uint32_t moving = --memory->count;
         classes[slot] = classes[moving];
         weights[slot] = weights[moving];
-        tinc_copy(tinc_slot_sample(net, slot), tinc_slot_sample(net, moving), memory->features);
+        tinc_copy(tinc_slot_sample(net, slot), tinc_slot_sample(net, moving),
+                  tinc_slot_bytes(memory));
     }
     for (slot = 0; slot < memory->count; slot++) {
         classes[slot] = classes[slot] == last ? (uint16_t)cls : classes[slot];

@@ -174,14 +174,15 @@ typedef struct {
     uint32_t reserved[4];
 } tinc_layer;
 
-/* Start of the distilled memory, 64 bytes: features as uint8, x = offset + step * q; in q8 these
- * are -128 and 1 steps of the features. */
+/* Start of the distilled memory, 64 bytes: features as q of 0..255, x = offset + step * q; in q8
+ * offset and step are -128 and 1 steps of the features, or where none is below 0, 0 and 1/2. */
+enum { TINC_MEMORY_8_BIT, TINC_MEMORY_4_BIT };
 typedef struct {
     uint32_t capacity;    /* slots, 0..65535 */
     uint32_t count;       /* slots in use, the first ones */
     uint32_t features;    /* values per sample, the network's features */
     uint32_t stride;      /* bytes from sample to sample */
-    uint8_t element_type; /* 0 uint8; reserved: 1 packed 4 bit, 2 int8 */
+    uint8_t element_type; /* TINC_MEMORY_8_BIT..; reserved: 2 int8 */
     uint8_t soft_labels;  /* 0 */
     uint16_t reserved16;
     float step;              /* normalised units, above 0 */
@@ -389,7 +390,9 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit);
  * weights, bias included. 0 where no unit is in use. */
 int tinc_least_useful(tinc_net *net, uint32_t layer);
 
-/* ---- memory.c: the distilled memory ---- */
+/* ---- memory.c: the distilled memory ----
+ *
+ * With 4 bits a slot keeps v = q / 17, rounded, and has q = 17 v from then on. */
 
 /* A slot to replay: of the class replayed least so far (the lowest of equals; `excluded`, or none
  * with TINC_NONE, is left out, and counts as replayed as often), a random slot. Returns the slot,
@@ -400,8 +403,8 @@ int tinc_choose(tinc_net *net, uint32_t excluded);
 int tinc_recall(tinc_net *net, uint32_t slot, void *x);
 
 /* x[features] in the memory's number format: q = clip(floor((x - offset) / step + 0.5), 0,
- * 255); in q8 q = x + 128. What is remembered, searched and moved is such a sample, so that these
- * calls are integer arithmetic and agree exactly on every machine. q[features]. */
+ * 255); in q8 q = x + 128 or max(2 x, 0). What is remembered, searched and moved is such a sample,
+ * so that these calls are integer arithmetic and agree exactly on every machine. q[features]. */
 int tinc_quantise(tinc_net *net, const void *x, uint8_t *q);
 
 /* Store q in a slot (an existing one, or `count` to append) as a sample of a class, weight 1. Where
@@ -413,9 +416,9 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
  * distance in steps. */
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
 
-/* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding so that small
- * moves count; its weight grows up to 64, and counts as 16 from there and as 32 from 32 on. The
- * distance before the move counts into the state's mean distance. */
+/* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding, in steps of 1
+ * or with 4 bits of 17, so that small moves count; its weight grows up to 64. The distance before
+ * the move counts into the state's mean distance. */
 int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
 
 /* x in the memory's number format into q[features], and the nearest exemplar of its class moved

@@ -250,7 +250,8 @@ def _open_memory(net, section):
         wrong("count", memory["count"])
     if memory["features"] != net.inputs:
         wrong("features", memory["features"])
-    if memory["stride"] < net.inputs:
+    packed = memory["element_type"] == layout.BITS4
+    if memory["stride"] < (net.inputs + packed) >> packed:
         wrong("stride", memory["stride"])
     for name, size in (
         ("classes_offset", 2 * capacity),

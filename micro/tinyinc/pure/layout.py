@@ -25,6 +25,8 @@ TRAIN_WEIGHTS, TRAIN_BIAS = 1, 2  # layer flags
 F32, Q8 = 0, 1
 DENSE, CONV, DEPTHWISE, MAX_POOL, AVERAGE_POOL, ADD = range(1, 7)
 LINEAR, RELU, RELU6 = 0, 1, 2
+BITS8, BITS4 = 0, 1  # of a value in the memory
+PACKED_STEP = 17  # between values of 4 bits: 15 of them make 255
 FULL, STATIC, TINYPROP, TINYPROP2, SAMPLED = range(5)
 
 HEADER = (
@@ -100,7 +102,7 @@ MEMORY_HEADER = (
     ("count", "I", None, None),
     ("features", "I", None, None),
     ("stride", "I", None, 2 * MAX_UNITS),
-    ("element_type", "B", 0, 0),
+    ("element_type", "B", BITS8, BITS4),
     ("soft_labels", "B", 0, 0),
     ("reserved16", "H", 0, 0),
     ("step", "f", single(1e-9), 1e6),

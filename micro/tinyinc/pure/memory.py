@@ -96,21 +96,20 @@ def nearest(sections, q, cls, distance):
 
 def move(sections, slot, q):
     """Online k-means: move a slot's sample by 1 / weight towards q, rounded at random so that small
-    moves count; its weight grows up to 64, and counts as 16 from there and as 32 from 32 on."""
+    moves count; its weight grows up to 64."""
     net = _open_slot(sections, slot)
     need_writable(net, MEMORY, STATE)
     need_array(3, q, "B", net.inputs)
     cls, weight = net.slot(slot)
     weight = min(max(weight, 1) + 1, MOST_WEIGHT)
     net.set_slot(slot, cls, weight)
-    if weight > 16:
-        weight = 16 if weight < 32 else 32 if weight < 64 else 64
     sample = net.sample(slot)
     _track_distance(net, _squared_distance(q, sample))
-    random = net.next()
+    random, step = net.next(), net.memory_step
+    divisor = step * weight
     for i in range(net.inputs):
-        noise = (random + i * 0x9E3779B9) * 0x85EBCA6B >> 24 & 255  # a byte for each value
-        sample[i] += (q[i] - sample[i] + (noise * weight >> 8)) // weight
+        noise = (random + i * 0x9E3779B9) * 0x85EBCA6B >> 16 & 0xFFFF  # 16 bits for each value
+        sample[i] += (q[i] - sample[i] + (noise * divisor >> 16)) // divisor * step
     net.set_sample(slot, sample)
 
 

@@ -94,13 +94,26 @@ class Net:
         struct.pack_into("<H", section, memory["classes_offset"] + 2 * slot, cls)
         struct.pack_into("<H", section, memory["weights_offset"] + 2 * slot, weight)
 
+    @property
+    def memory_step(self):
+        """Between the values that the memory can hold."""
+        return layout.PACKED_STEP if self.memory["element_type"] == layout.BITS4 else 1
+
     def sample(self, slot):
         """The quantised values of a slot, as a bytearray of its own."""
         at = self.memory["samples_offset"] + self.memory["stride"] * slot
-        return bytearray(get_bytes(self.sections[MEMORY], at, self.inputs))
+        step = self.memory_step
+        if step == 1:
+            return bytearray(get_bytes(self.sections[MEMORY], at, self.inputs))
+        pairs = get_bytes(self.sections[MEMORY], at, (self.inputs + 1) // 2)
+        return bytearray([step * (pairs[i >> 1] >> 4 * (i & 1) & 15) for i in range(self.inputs)])
 
     def set_sample(self, slot, q):
         at = self.memory["samples_offset"] + self.memory["stride"] * slot
+        step = self.memory_step
+        if step > 1:  # the first of two values in the lower half of a byte
+            q = [(value + step // 2) // step for value in q] + [0]
+            q = [q[i] | q[i + 1] << 4 for i in range(0, self.inputs, 2)]
         put_bytes(self.sections[MEMORY], at, bytes(q))
 
     def set_count(self, count):

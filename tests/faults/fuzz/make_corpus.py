@@ -139,8 +139,8 @@ def pictures():
         yield f"q8_{rule}", images.network((7,), layers, q8=True, rule=number, **memory)
 
 
-def fronts():
-    """Networks with a front end, one of them strip by strip."""
+def front_ends():
+    """Networks with a front end, one of them strip by strip, and with a memory of 4 bits."""
     layers = [
         images.conv(3, 3, padding=1, train=0),
         images.max_pool(2),
@@ -152,6 +152,8 @@ def fronts():
     memory = {"slots": 4, "used": 3, "vote": 3}
     stage = {"stage_layers": 2, "stage_rows": 1}
     for name, q8 in (("f32", False), ("q8", True)):
+        packed = {"packed": True, "positive": q8, "seed": 3}
+        yield f"packed_{name}", images.build((7, 5, 3), (4, 2), q8=q8, **memory, **packed)
         for front, more in ((2, {}), (3, stage), (4, {})):
             header = {"front_layers": front} | more
             image = images.network((6, 6, 1), layers, q8=q8, header=header, **memory)
@@ -162,7 +164,7 @@ def main():
     CORPUS.mkdir(exist_ok=True)
     for name, image in shapes():
         (CORPUS / f"{name}.bin").write_bytes(programmed(image, EVERYTHING))
-    for name, image in fronts():
+    for name, image in front_ends():
         (CORPUS / f"{name}.bin").write_bytes(programmed(image, FEATURES))
     golden = images.parse((TESTS / "vectors" / "golden.tinc").read_bytes())
     (CORPUS / "golden.bin").write_bytes(programmed(golden, EVERYTHING))
