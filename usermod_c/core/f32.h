@@ -48,6 +48,10 @@ void tinc_axpy_rows(float *y, uint32_t y_step, const float a[2], const float *co
 void tinc_axpy_units(float *w, uint32_t stride, float a, const float *delta, const uint16_t *list,
                      uint32_t listed, uint32_t first, const float *x, uint32_t n);
 
+/* out = the larger of out and values, of n channels; `winners`, where there are, note the tap where
+ * that is the latter: of equals the first one wins. */
+void tinc_take_larger(float *out, uint8_t *winners, const float *values, uint32_t n, uint32_t tap);
+
 /* ---- f32_rules.c ---- */
 
 /* Local error Y: the sum of magnitudes of a gradient. */

@@ -135,6 +135,15 @@ static uint32_t list_trained(const float *patch, uint32_t inputs, uint32_t chann
     return count;
 }
 
+/* The listed elements of a position add to the biases of their channels, where these are trained.
+ */
+static inline void update_bias(float *bias, float rate, const float *delta, const uint16_t *list,
+                               const position *at) {
+    for (uint32_t i = at->from; bias != NULL && i < at->to; i++) {
+        bias[list[i] - at->first] += rate * delta[list[i]];
+    }
+}
+
 void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
     const float *in = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
@@ -142,12 +151,19 @@ void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uin
     const uint32_t row = layer->input_shape[1] * channels, tap_row = layer->kernel[1] * channels;
     const uint32_t trained = tinc_trained_channels(layer, channels);
     const int listing = trained < channels || work->net->state->rule == TINC_RULE_SAMPLED;
-    const float rate = -work->net->state->learning_rate, least = tinc_f32_least_input(work, l, in);
-    const int look = !listing && has_zeros(in, tinc_layer_inputs(work->net, l));
+    const int trains = layer->flags & TINC_TRAIN_WEIGHTS;
+    const int look = trains && !listing && has_zeros(in, tinc_layer_inputs(work->net, l));
+    const float rate = -work->net->state->learning_rate;
+    const float least = trains ? tinc_f32_least_input(work, l, in) : 0.0f;
+    float *bias = layer->flags & TINC_TRAIN_BIAS ? tinc_bias(work->net, layer) : NULL;
     float *w = tinc_weights(work->net, layer), *room = tinc_backward_room(work, l);
     uint16_t *counting = (uint16_t *)(void *)(room + stride);
     position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
+        update_bias(bias, rate, delta, list, &at);
+        if (!trains) {
+            continue;
+        }
         const float *patch = see(layer, in + at.rows.at * row, at.rows.count, at.x, room);
         float *seeing = w + at.rows.tap * tap_row;
         const uint32_t inputs = at.rows.count * tap_row;
@@ -282,13 +298,17 @@ void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list
     const tinc_layer *layer = &work->net->layers[l];
     const float *in = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
     const uint32_t channels = layer->input_shape[2];
-    const uint32_t trained = tinc_trained_channels(layer, channels);
-    const float rate = -work->net->state->learning_rate, least = tinc_f32_least_input(work, l, in);
+    const uint32_t updated =
+        layer->flags & TINC_TRAIN_WEIGHTS ? tinc_trained_channels(layer, channels) : 0;
+    const float rate = -work->net->state->learning_rate;
+    const float least = updated > 0 ? tinc_f32_least_input(work, l, in) : 0.0f;
+    float *bias = layer->flags & TINC_TRAIN_BIAS ? tinc_bias(work->net, layer) : NULL;
     float *w = tinc_weights(work->net, layer);
     position at = {0, 0, 0, 0, 0, {0, 0, 0}};
     while (next_position(&at, layer, list, listed)) {
+        update_bias(bias, rate, delta, list, &at);
         const tinc_span rows = at.rows, columns = tinc_inside(layer, 1, at.x);
-        for (uint32_t i = at.from; i < at.to && list[i] - at.first < trained; i++) {
+        for (uint32_t i = at.from; i < at.to && list[i] - at.first < updated; i++) {
             const float step = rate * delta[list[i]];
             for (uint32_t ky = 0; ky < rows.count; ky++) {
                 const uint32_t pixel = (rows.at + ky) * layer->input_shape[1] + columns.at;

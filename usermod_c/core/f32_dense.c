@@ -86,6 +86,16 @@ void tinc_dense_listed(float *out, const float *w, const float *bias, const floa
     }
 }
 
+void tinc_take_larger(float *out, uint8_t *winners, const float *values, uint32_t n, uint32_t tap) {
+    if (winners != NULL) {
+        take_larger(out, winners, values, n, tap);
+        return;
+    }
+    for (uint32_t c = 0; c < n; c++) {
+        out[c] = values[c] > out[c] ? values[c] : out[c];
+    }
+}
+
 void tinc_axpy(float *restrict y, float a, const float *restrict x, uint32_t n) {
     axpy(y, a, x, n);
 }

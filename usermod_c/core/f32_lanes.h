@@ -249,29 +249,66 @@ static void axpy_two(float *restrict y, const float factors[2], const float *res
 #define WIDTH 4
 #endif
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 #define LOAD(from) (*(const vector *)(const void *)(from))
+
+/* add_lanes() of four rows: sums of halves, of quarters and of neighbours. */
+static inline four add_fours(const vector lane[4][LANES / WIDTH]) {
+    four half[4];
+    for (uint32_t r = 0; r < 4; r++) {
+#if WIDTH == 8
+        const vector v = lane[r][0];
+        half[r] = (four){v[0], v[1], v[2], v[3]} + (four){v[4], v[5], v[6], v[7]};
+#else
+        half[r] = lane[r][0] + lane[r][1];
+#endif
+    }
+    const four a = half[0], b = half[1], c = half[2], d = half[3];
+    const four ab = (four){a[0], a[1], b[0], b[1]} + (four){a[2], a[3], b[2], b[3]};
+    const four cd = (four){c[0], c[1], d[0], d[1]} + (four){c[2], c[3], d[2], d[3]};
+    return (four){ab[0], ab[2], cd[0], cd[2]} + (four){ab[1], ab[3], cd[1], cd[3]};
+}
+
+/* take_larger() for the first channels, as many as it returns. */
+typedef int32_t ints __attribute__((vector_size(4 * WIDTH)));
+typedef int8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
+
+static uint32_t take_larger_vectors(float *out, uint8_t *winners, const float *values, uint32_t n,
+                                    uint32_t tap) {
+    uint32_t c = 0;
+    for (; c + WIDTH <= n; c += WIDTH) {
+        const vector value = LOAD(values + c), old = LOAD(out + c);
+        const ints larger = value > old;
+        const bytes won = __builtin_convertvector(larger, bytes);
+        bytes *noted = (bytes *)(void *)(winners + c);
+        *(vector *)(void *)(out + c) = (vector)(((ints)value & larger) | ((ints)old & ~larger));
+        *noted = ((int8_t)tap & won) | (*noted & ~won);
+    }
+    return c;
+}
 
 static uint32_t dot_fours(float *out, const float *w, const float *bias, const float *x,
                           uint32_t rows, uint32_t n, uint32_t stride) {
     const uint32_t whole = n - n % LANES;
     uint32_t row = 0;
     for (; row + 4 <= rows; row += 4, w += 4 * (size_t)stride) {
+        const float *w1 = w + stride, *w2 = w1 + stride, *w3 = w2 + stride;
         vector lane[4][LANES / WIDTH] = {{{0}}};
         for (uint32_t i = 0; i < whole; i += LANES) {
-            for (uint32_t v = 0; v < LANES / WIDTH; v++) {
-                const vector values = LOAD(x + i + v * WIDTH);
-                for (uint32_t r = 0; r < 4; r++) {
-                    lane[r][v] += LOAD(w + r * (size_t)stride + i + v * WIDTH) * values;
-                }
+            for (uint32_t v = 0, at = i; v < LANES / WIDTH; v++, at += WIDTH) {
+                const vector values = LOAD(x + at);
+                lane[0][v] += LOAD(w + at) * values;
+                lane[1][v] += LOAD(w1 + at) * values;
+                lane[2][v] += LOAD(w2 + at) * values;
+                lane[3][v] += LOAD(w3 + at) * values;
             }
         }
-        for (uint32_t r = 0; r < 4; r++) {
-            float rest = 0.0f;
-            for (uint32_t i = whole; i < n; i++) {
-                rest += w[r * (size_t)stride + i] * x[i];
-            }
-            out[row + r] = add_lanes((const float *)lane[r]) + rest + bias[row + r];
+        four rest = {0};
+        for (uint32_t i = whole; i < n; i++) {
+            rest += (four){w[i], w1[i], w2[i], w3[i]} * x[i];
         }
+        *(four *)(void *)(out + row) =
+            add_fours(lane) + rest + *(const four *)(const void *)(bias + row);
     }
     return row; /* rows done */
 }
@@ -290,5 +327,20 @@ static void dot_rows(float *out, const float *w, const float *bias, const float 
 }
 
 #endif
+
+/* out = the larger of out and values; `winners` note the tap where that is the latter. */
+static void take_larger(float *restrict out, uint8_t *restrict winners,
+                        const float *restrict values, uint32_t n, uint32_t tap) {
+    uint32_t c = 0;
+#if defined(__SSE2__) && !defined(TINYINC_PLAIN)
+    c = take_larger_vectors(out, winners, values, n, tap);
+#endif
+    for (; c < n; c++) {
+        if (values[c] > out[c]) {
+            out[c] = values[c];
+            winners[c] = (uint8_t)tap;
+        }
+    }
+}
 
 #endif

@@ -272,31 +272,16 @@ static void dense_update(tinc_work *work, uint32_t l, const uint16_t *rows, uint
     work->backward += listed * used;
 }
 
-/* Every element of the gradient adds to the bias of its unit or channel. */
-static void update_bias(const tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
-    const tinc_layer *layer = &work->net->layers[l];
-    const uint32_t units = layer->kind == TINC_DENSE ? layer->active : layer->output_shape[2];
-    const float rate = work->net->state->learning_rate, *delta = tinc_place(work, l, TINC_DELTA);
-    float *bias = tinc_bias(work->net, layer);
-    uint32_t first = 0; /* element of the pixel that is at hand */
-    for (uint32_t i = 0; i < listed; i++) {
-        while (list[i] - first >= units) {
-            first += units;
-        }
-        bias[list[i] - first] -= rate * delta[list[i]];
-    }
-}
-
 void tinc_f32_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
-    if (layer->flags & TINC_TRAIN_BIAS) {
-        update_bias(work, l, list, listed);
-    }
-    if (!(layer->flags & TINC_TRAIN_WEIGHTS)) {
-        return;
-    }
     if (layer->kind == TINC_DENSE) {
-        dense_update(work, l, list, listed);
+        if (layer->flags & TINC_TRAIN_BIAS) {
+            tinc_axpy_listed(tinc_bias(work->net, layer), -work->net->state->learning_rate,
+                             tinc_place(work, l, TINC_DELTA), list, listed);
+        }
+        if (layer->flags & TINC_TRAIN_WEIGHTS) {
+            dense_update(work, l, list, listed);
+        }
     } else if (layer->kind == TINC_CONV) {
         tinc_f32_conv_update(work, l, list, listed);
     } else {

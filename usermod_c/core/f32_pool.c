@@ -17,23 +17,6 @@ static void take_first(float *out, uint8_t *winners, const float *values, uint32
     }
 }
 
-/* And another one where it is larger: of equals the first one wins. */
-static void take_larger(float *restrict out, uint8_t *restrict winners,
-                        const float *restrict values, uint32_t channels, uint32_t tap) {
-    if (winners == NULL) {
-        for (uint32_t c = 0; c < channels; c++) {
-            out[c] = values[c] > out[c] ? values[c] : out[c];
-        }
-        return;
-    }
-    for (uint32_t c = 0; c < channels; c++) {
-        if (values[c] > out[c]) {
-            out[c] = values[c];
-            winners[c] = (uint8_t)tap;
-        }
-    }
-}
-
 static void largest_of(const tinc_layer *layer, const float *in, float *out, uint8_t *winners,
                        tinc_span rows, tinc_span columns) {
     const uint32_t channels = layer->input_shape[2];
@@ -44,7 +27,7 @@ static void largest_of(const tinc_layer *layer, const float *in, float *out, uin
             if (ky == 0 && kx == 0) {
                 take_first(out, winners, x, channels, tap);
             } else {
-                take_larger(out, winners, x + kx * channels, channels, tap + kx);
+                tinc_take_larger(out, winners, x + kx * channels, channels, tap + kx);
             }
         }
     }
@@ -64,11 +47,13 @@ void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out,
     }
 }
 
-/* The gradient of a window goes to its winner. */
+/* The gradient of a window goes to its winner. Winner / kernel width without a division, exact for
+ * one byte by another. */
 void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->input_shape[1], channels = layer->input_shape[2];
-    const uint32_t row = width * channels, kernel = layer->kernel[1];
+    const uint32_t row = width * channels, inverse = 65535u / layer->kernel[1] + 1u;
+    const uint32_t next_row = row - layer->kernel[1] * channels; /* beyond what the taps count */
     const float *delta = tinc_place(work, l, TINC_DELTA);
     const uint8_t *winners = tinc_place(work, l, TINC_WINNERS);
     float *below = tinc_place(work, l - 1, TINC_DELTA);
@@ -78,13 +63,8 @@ void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l) {
             const uint32_t left = x * layer->stride[1] - layer->padding[1];
             const uint32_t first = (top * width + left) * channels;
             for (uint32_t c = 0; c < channels; c++, delta++, winners++) {
-                uint32_t at = first + c, column = *winners;
-                for (; column >= kernel; column -= kernel) {
-                    at += row;
-                }
-                if (tinc_magnitude_bits(*delta) != 0) {
-                    below[at + column * channels] += *delta;
-                }
+                const uint32_t tap = *winners, kernel_row = tap * inverse >> 16;
+                below[first + c + tap * channels + kernel_row * next_row] += *delta;
             }
         }
     }

@@ -355,8 +355,8 @@ uint32_t tinc_argmax(const float *values, uint32_t n);
 
 /* ---- topk.c ---- */
 
-/* As tinc_topk(), for a gradient in either format, int32 or float, and faster; the list has room
- * for all elements that are not 0. */
+/* As tinc_topk(), for a gradient in either format, float or settled int32 (15 bits), and faster;
+ * the list has room for all elements that are not 0. */
 size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int integers);
 
 /* ---- f32_dense.c: kernels on one dense layer, float32; w has a row of `stride` per unit ---- */

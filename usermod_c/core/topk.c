@@ -4,39 +4,40 @@
 /* Gradients of either format are words that order as their magnitudes do once the sign is off. */
 static inline uint32_t magnitude(const tinc_word *words, uint32_t index, int integers) {
     const uint32_t word = words[index];
-    return !integers ? word & 0x7FFFFFFFu : word >> 31 != 0 ? 0u - word : word;
+    if (TINYINC_F32 && !integers) {
+        return word & 0x7FFFFFFFu;
+    }
+    return word >> 31 != 0 ? 0u - word : word;
 }
 
 /* ---- for a gradient: most of it may be 0, and the list has room for all that is not ---- */
 
 #define DIGIT 6 /* bits by which keys are told apart at a time */
 
-/* The k-th largest of the listed keys, digit by digit, from the first in which any two differ. As
- * soon as no more keys begin like it than are wanted, that beginning is enough. *equal gets how
- * many of the keys that equal it are to be taken. */
-static uint32_t kth_largest(const tinc_word *words, const uint16_t *list, size_t listed, size_t k,
-                            uint32_t common, uint32_t different, int integers, size_t *equal) {
-    unsigned above = 31; /* bits from here on are known */
-    while (different >> (above - 1u) == 0) {
-        above--;
-    }
-    uint32_t kth = common >> above << above;
+/* The k-th largest of the listed keys, digit by digit. As soon as no more keys begin like it than
+ * are wanted, that beginning is enough. *equal gets how many keys equal to it are to be taken. */
+static __attribute__((noinline)) uint32_t kth_largest(const tinc_word *words, const uint16_t *list,
+                                                      const uint16_t *end, size_t k, int integers,
+                                                      size_t *equal) {
+    unsigned above = !TINYINC_F32 || integers ? 15 : 31; /* bits from here on are known */
+    uint32_t kth = 0;
     for (;;) {
         const unsigned shift = above > DIGIT ? above - DIGIT : 0;
         uint16_t count[1u << DIGIT] = {0};
-        for (size_t i = 0; i < listed; i++) {
-            const uint32_t rest = magnitude(words, list[i], integers) ^ kth;
+        const uint16_t *at = list;
+        do {
+            const uint32_t rest = magnitude(words, *at, integers) ^ kth;
             if (rest >> above == 0) {
                 count[rest >> shift]++;
             }
-        }
+        } while (++at < end);
         uint32_t digit = (1u << (above - shift)) - 1u;
         while (count[digit] < k) {
             k -= count[digit--];
         }
         kth |= digit << shift;
         if (count[digit] == k || shift == 0) {
-            *equal = shift == 0 ? k : listed;
+            *equal = shift == 0 ? k : (size_t)(end - list);
             return kth;
         }
         above = shift;
@@ -45,33 +46,30 @@ static uint32_t kth_largest(const tinc_word *words, const uint16_t *list, size_t
 
 size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int integers) {
     const tinc_word *words = gradient;
-    size_t listed = 0, kept = 0, equal = 0;
-    uint32_t any = 0, all = 0xFFFFFFFFu;
-    for (size_t i = 0; i < n; i++) {
-        if (words[i] << 1 != 0) { /* no integer is so large that it loses its only bit */
-            list[listed++] = (uint16_t)i;
+    uint16_t *end = list, *kept = list;
+    size_t equal = 0;
+    while (n > 0 && words[n - 1u] << 1 == 0) { /* no integer is so large as to lose its only bit */
+        n--;
+    }
+    for (size_t i = 0; i < n; i++) { /* no branch to mispredict: an index may be overwritten */
+        *end = (uint16_t)i;
+        end += words[i] << 1 != 0;
+    }
+    if (end <= list + k) {
+        return (size_t)(end - list);
+    }
+    const uint32_t kth = kth_largest(words, list, end, k, integers, &equal);
+    const uint16_t *at = list;
+    do {
+        const uint32_t key = magnitude(words, *at, integers);
+        if (key > kth) {
+            *kept++ = *at;
+        } else if (key == kth && equal > 0) {
+            *kept++ = *at;
+            equal--;
         }
-    }
-    if (listed <= k) {
-        return listed;
-    }
-    for (size_t i = 0; i < listed; i++) {
-        const uint32_t key = magnitude(words, list[i], integers);
-        any |= key;
-        all &= key;
-    }
-    if (any == all) {
-        return k;
-    }
-    const uint32_t kth = kth_largest(words, list, listed, k, all, any ^ all, integers, &equal);
-    for (size_t i = 0; i < listed; i++) {
-        const uint32_t key = magnitude(words, list[i], integers);
-        if (key > kth || (key == kth && equal > 0)) {
-            equal -= key == kth;
-            list[kept++] = list[i];
-        }
-    }
-    return kept;
+    } while (++at < end);
+    return (size_t)(kept - list);
 }
 
 #if TINYINC_F32
