@@ -123,52 +123,50 @@ static int together(const tinc_tensor *a, const tinc_tensor *b) {
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* While tensors are placed, they form lists in the order of `offset`: `live` is the index of the
- * next one, or END. */
-#define END 0xFFFFu
-
-static void insert(tinc_tensor *tensors, uint16_t *link, uint32_t index) {
-    while (*link != END && tensors[*link].offset < tensors[index].offset) {
-        link = &tensors[*link].live;
+/* Of indices that are in the order of the tensors' offsets, move the last, order[at], to its place.
+ */
+static void sort_in(const tinc_tensor *tensors, uint8_t *order, uint32_t at) {
+    const uint8_t index = order[at];
+    const uint32_t offset = tensors[index].offset;
+    for (; at > 0 && tensors[order[at - 1u]].offset > offset; at--) {
+        order[at] = order[at - 1u];
     }
-    tensors[index].live = *link;
-    *link = (uint16_t)index;
+    order[at] = index;
 }
 
-/* Give a tensor the lowest offset at which it overlaps none of those placed, and list it. */
-static void place_one(tinc_tensor *tensors, uint16_t *placed, uint32_t index, uint32_t base) {
-    tinc_tensor *tensor = &tensors[index];
+/* The lowest offset at which a tensor overlaps none of the n placed, in the order of theirs. */
+static uint32_t lowest_offset(const tinc_tensor *tensor, const tinc_tensor *tensors,
+                              const uint8_t *placed, uint32_t n, uint32_t base) {
     uint32_t offset = base;
-    for (uint16_t *link = placed; *link != END; link = &tensors[*link].live) {
-        const tinc_tensor *other = &tensors[*link];
-        const uint32_t end = other->offset + other->bytes;
+    for (const uint8_t *const end = placed + n; placed < end; placed++) {
+        const tinc_tensor *other = &tensors[*placed];
+        const uint32_t other_end = other->offset + other->bytes;
         if (other->offset >= offset + tensor->bytes) {
             break;
         }
-        if (end > offset && together(tensor, other)) {
-            offset = end;
-            placed = link; /* what lies lower is listed before */
+        if (other_end > offset && together(tensor, other)) {
+            offset = other_end;
         }
     }
-    tensor->offset = offset;
-    insert(tensors, placed, index);
+    return offset;
 }
 
 /* Place the largest first: the small ones then fill the gaps. Returns the bytes needed. */
 static uint32_t place(tinc_tensor *tensors, uint32_t count, uint32_t base) {
-    uint16_t waiting = END, placed = END;
-    for (uint32_t i = count; i-- > 0;) { /* from the end, where they tend to be small */
+    uint8_t order[TINC_MAX_LAYERS * TINC_ROLES]; /* of those placed, and behind them the others */
+    uint32_t waiting = 0, needed = base;
+    for (uint32_t i = 0; i < count; i++) {
         if (tensors[i].bytes > 0) {
             tensors[i].offset = ~tensors[i].bytes; /* the largest is lowest */
-            insert(tensors, &waiting, i);
+            order[waiting] = (uint8_t)i;
+            sort_in(tensors, order, waiting++);
         }
     }
-    uint32_t needed = base;
-    while (waiting != END) {
-        const uint32_t index = waiting;
-        waiting = tensors[index].live;
-        place_one(tensors, &placed, index, base);
-        const uint32_t end = tensors[index].offset + tensors[index].bytes;
+    for (uint32_t placed = 0; placed < waiting; placed++) {
+        tinc_tensor *tensor = &tensors[order[placed]];
+        tensor->offset = lowest_offset(tensor, tensors, order, placed, base);
+        sort_in(tensors, order, placed);
+        const uint32_t end = tensor->offset + tensor->bytes;
         needed = end > needed ? end : needed;
     }
     return needed;
@@ -206,9 +204,6 @@ size_t tinc_plan(const tinc_net *net, int work, tinc_tensor *tensors) {
             values->offset = values[-TINC_ROLES].offset;
             values->bytes = values[-TINC_ROLES].bytes;
         }
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        tensors[i].live = 0;
     }
     return needed;
 }
