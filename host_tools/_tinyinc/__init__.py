@@ -292,11 +292,13 @@ def shrink(net, layer, unit):
     _result(view, lib.tinc_shrink(view, layer, unit))
 
 
-def least_useful(net, layer):
-    """The hidden unit whose removal matters least."""
-    layer = _index(layer)
+def least_useful(net, layer, over=0):
+    """The hidden unit whose removal matters least, or -1 unless the most useful one is `over` times
+    as useful."""
+    layer, over = _index(layer), _index(over)
     view, _held = _open(net)
-    return _result(view, lib.tinc_least_useful(view, layer))
+    unit = lib.tinc_least_useful(view, layer, over)
+    return -1 if unit == lib.TINC_E_UNIT else _result(view, unit)
 
 
 def choose(net, excluded=-1):

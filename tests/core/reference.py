@@ -575,10 +575,14 @@ def move(image, slot, q):
 
 
 def track_distance(image, distance):
-    """A running mean over about 32 samples, in integers."""
-    mean = int(image.state["distance"])
+    """A running mean over about 32 samples and the 95th of 100, in integers."""
+    mean, far = int(image.state["distance"]), int(image.state["far"])
     step = abs(distance - mean) // 32
     image.state["distance"] = mean + (step if distance > mean else -step) if mean else distance
+    beyond = 0
+    if distance != far and not distance > far >= 0xEFFFFFFF:
+        beyond = 19 if distance > far else -1
+    image.state["far"] = (far + beyond * (far // 256 + 1)) % 2**32 if mean else 2 * distance
 
 
 def vote(image, q, probabilities):

@@ -767,7 +767,10 @@ def test_least_useful(core, weight_type, seed, layer):
     incoming = abs(w).sum(axis=1) * scales + abs(bias)
     outgoing = (abs(image.weights(layer + 1)) * next_scales[:, None]).sum(axis=0)
     use = incoming * outgoing
-    assert use[core.tinc_least_useful(net.net, layer)] <= use.min() * (1 + 1e-6)
+    assert use[core.tinc_least_useful(net.net, layer, 0)] <= use.min() * (1 + 1e-6)
+    spread = int(use.max() / use.min())
+    assert core.tinc_least_useful(net.net, layer, max(spread - 1, 1)) >= 0
+    assert core.tinc_least_useful(net.net, layer, spread + 2) == core.TINC_E_UNIT
 
 
 def test_what_cannot_be_resized(core):
@@ -778,8 +781,8 @@ def test_what_cannot_be_resized(core):
     for layer in 0, 1, 2, 4:
         assert core.tinc_grow(net.net, layer, 0) == core.TINC_E_LAYER
         assert core.tinc_shrink(net.net, layer, 0) == core.TINC_E_LAYER
-    assert core.tinc_least_useful(net.net, 0) == core.TINC_E_LAYER
-    assert core.tinc_least_useful(net.net, 1) >= 0
+    assert core.tinc_least_useful(net.net, 0, 0) == core.TINC_E_LAYER
+    assert core.tinc_least_useful(net.net, 1, 0) >= 0
     assert core.tinc_grow(net.net, 3, 0) == 0
 
 

@@ -117,6 +117,9 @@ def test_least_useful(engine, layer, seed):
     image = resizable(seed)
     use = reference.usefulness(image, layer)
     assert use[engine.least_useful(image.net, layer)] <= use.min() * (1 + 1e-5)
+    spread = int(use.max() / use.min())
+    assert engine.least_useful(image.net, layer, max(spread - 1, 1)) >= 0
+    assert engine.least_useful(image.net, layer, spread + 2) == -1
 
 
 def test_least_useful_counts_the_bias(engine):

@@ -326,18 +326,20 @@ static mp_obj_t shrink(mp_obj_t sections, mp_obj_t layer, mp_obj_t unit) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(shrink_obj, shrink);
 
-static mp_obj_t least_useful(mp_obj_t sections, mp_obj_t layer) {
-    tinc_net net;
-    const uint32_t l = get_index(layer);
-    open_net(sections, 0, &net);
-    return MP_OBJ_NEW_SMALL_INT(check(&net, tinc_least_useful(&net, l)));
-}
-static MP_DEFINE_CONST_FUN_OBJ_2(least_useful_obj, least_useful);
-
 /* A slot, or -1 where there is none. */
 static mp_obj_t slot_or_none(int slot) {
     return MP_OBJ_NEW_SMALL_INT(slot < 0 ? -1 : slot);
 }
+
+/* least_useful(net, layer, over=0) -> unit, -1 where none is that much less useful than another */
+static mp_obj_t least_useful(size_t n_args, const mp_obj_t *args) {
+    tinc_net net;
+    const uint32_t l = get_index(args[1]), over = n_args > 2 ? get_index(args[2]) : 0;
+    open_net(args[0], 0, &net);
+    const int unit = tinc_least_useful(&net, l, over);
+    return MP_OBJ_NEW_SMALL_INT(unit == TINC_E_UNIT ? -1 : check(&net, unit));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(least_useful_obj, 2, 3, least_useful);
 
 /* choose(net, excluded=-1) -> slot */
 static mp_obj_t choose(size_t n_args, const mp_obj_t *args) {

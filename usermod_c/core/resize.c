@@ -63,11 +63,11 @@ static float magnitude(float x) {
     return x < 0.0f ? -x : x;
 }
 
-static int f32_least_useful(const tinc_net *net, uint32_t l) {
+static int f32_least_useful(const tinc_net *net, uint32_t l, uint32_t over) {
     const uint32_t inputs = tinc_layer_inputs(net, l);
     const float *bias = tinc_bias(net, &net->layers[l]);
     uint32_t least = 0;
-    float least_use = 0.0f;
+    float least_use = 0.0f, most_use = 0.0f;
     for (uint32_t unit = 0; unit < net->layers[l].active; unit++) {
         const float *row = row_of(net, l, unit);
         float incoming = magnitude(bias[unit]), outgoing = 0.0f;
@@ -77,12 +77,14 @@ static int f32_least_useful(const tinc_net *net, uint32_t l) {
         for (uint32_t r = 0; r < net->layers[l + 1].active; r++) {
             outgoing += magnitude(row_of(net, l + 1, r)[unit]);
         }
-        if (unit == 0 || incoming * outgoing < least_use) {
+        const float use = incoming * outgoing;
+        if (unit == 0 || use < least_use) {
             least = unit;
-            least_use = incoming * outgoing;
+            least_use = use;
         }
+        most_use = use > most_use ? use : most_use;
     }
-    return (int)least;
+    return least_use * (float)over > most_use ? TINC_E_UNIT : (int)least;
 }
 
 #endif
@@ -210,9 +212,9 @@ static tinc_bits outgoing_of(const tinc_net *net, uint32_t l, uint32_t unit) {
     return sum;
 }
 
-static int q8_least_useful(const tinc_net *net, uint32_t l) {
+static int q8_least_useful(const tinc_net *net, uint32_t l, uint32_t over) {
     uint32_t least = 0;
-    tinc_bits least_use = 0;
+    tinc_bits least_use = 0, most_use = 0;
     for (uint32_t unit = 0; unit < net->layers[l].active; unit++) {
         const tinc_bits use =
             tinc_bits_multiply(incoming_of(net, l, unit), outgoing_of(net, l, unit));
@@ -220,8 +222,10 @@ static int q8_least_useful(const tinc_net *net, uint32_t l) {
             least = unit;
             least_use = use;
         }
+        most_use = use > most_use ? use : most_use;
     }
-    return (int)least;
+    least_use = tinc_bits_multiply(least_use, tinc_bits_of(over, 0));
+    return least_use > most_use ? TINC_E_UNIT : (int)least;
 }
 
 /* ---- what both formats share ---- */
@@ -314,9 +318,9 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
     return TINC_OK;
 }
 
-int tinc_least_useful(tinc_net *net, uint32_t layer) {
+int tinc_least_useful(tinc_net *net, uint32_t layer, uint32_t over) {
     if (check_layer(net, layer, net->layer_count - 1u, 0)) {
         return net->fault.code;
     }
-    return FORMAT_CALL(net, least_useful(net, layer));
+    return FORMAT_CALL(net, least_useful(net, layer, over));
 }

@@ -221,10 +221,11 @@ typedef struct {
     float vote;              /* 0..100: weight of the memory's vote, 0 for none */
     uint32_t distance;       /* mean squared distance of samples to their exemplars, in steps */
     float logit_adjustment;  /* 0..20: see tinc_learn() */
-    float novelty;           /* 0..1e6, the learner's: squared distance of something new, over the
-                              * mean one; 0: nothing is */
+    float novelty;           /* 0..1e6, the learner's: squared distance of something new, over
+                              * `far`; 0: nothing is */
     uint32_t growth;         /* 0..65535, the learner's: hidden units that a new class brings */
-    uint32_t reserved[5];
+    uint32_t far;            /* squared distance that 95 of 100 samples keep within, in steps */
+    uint32_t reserved[4];
 } tinc_state;
 
 typedef struct {
@@ -360,7 +361,8 @@ int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, 
                void *scratch, size_t scratch_bytes);
 
 /* The same step on an exemplar that tinc_choose() finds, recalled into x[features]: no lesson, all
- * classes count. Returns its class, or TINC_E_SLOT when there is none (the fault is not set). */
+ * classes count. Returns its class, or TINC_E_SLOT when there is none (the fault is not set). The
+ * exemplar counts as replayed even when the step is refused. */
 int tinc_replay(tinc_net *net, uint32_t excluded, void *x, uint32_t *counts, float *figures,
                 void *scratch, size_t scratch_bytes);
 
@@ -386,9 +388,10 @@ int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units);
  * layer the labels and class states move likewise, and memory slots of the class are freed. */
 int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit);
 
-/* The hidden unit whose removal matters least: smallest sum of |outgoing| times sum of |incoming|
- * weights, bias included. 0 where no unit is in use. */
-int tinc_least_useful(tinc_net *net, uint32_t layer);
+/* The hidden unit whose removal matters least: smallest use, the sum of |outgoing| times that of
+ * |incoming| weights, bias included. 0 where no unit is in use. TINC_E_UNIT (the fault is not set)
+ * unless the largest use is `over` times as large. */
+int tinc_least_useful(tinc_net *net, uint32_t layer, uint32_t over);
 
 /* ---- memory.c: the distilled memory ----
  *

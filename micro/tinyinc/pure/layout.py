@@ -143,7 +143,8 @@ STATE_HEADER = (
     ("logit_adjustment", "f", 0, 20),
     ("novelty", "f", 0, 1e6),
     ("growth", "I", 0, MAX_UNITS),
-    ("reserved", "20s", 0, 0),
+    ("far", "I", None, None),
+    ("reserved", "16s", 0, 0),
 )
 
 

@@ -11,6 +11,7 @@ from .image import open_net
 from .layout import MEMORY, STATE, single
 from .net import count_up, need_writable
 
+FARTHEST = 0xEFFFFFFF  # a quantile above no distance, from which no step overflows
 MOST_WEIGHT = 64  # an exemplar never follows a new sample by less than 1/64
 
 
@@ -164,12 +165,21 @@ def _nearest(net, q, cls):
 
 
 def _track_distance(net, distance):
-    """A running mean over about the last 32 samples: how far they lie from their exemplars."""
-    mean = net.state["distance"]
-    if mean:
+    """How far samples lie from their exemplars: a running mean over about the last 32, and the
+    distance that 95 of 100 keep within, which goes up 19 times as far as down."""
+    mean, far = net.state["distance"], net.state["far"]
+    if not mean:
+        mean, far = distance, 2 * distance
+    else:
         change = abs(distance - mean) >> 5
-        distance = mean + change if distance > mean else mean - change
-    net.set_state("distance", distance)
+        mean += change if distance > mean else -change
+        step = (far >> 8) + 1
+        if distance < far:
+            far -= step
+        elif far < distance and far < FARTHEST:
+            far += 19 * step
+    net.set_state("distance", mean)
+    net.set_state("far", far & 0xFFFFFFFF)
 
 
 def _open_slot(sections, slot):

@@ -52,10 +52,11 @@ def shrink(sections, layer, unit):
     net.set_active(here, last)
 
 
-def least_useful(sections, layer):
-    """The hidden unit with the smallest sum of |outgoing| times sum of |incoming| weights."""
+def least_useful(sections, layer, over=0):
+    """The hidden unit with the smallest use, the sum of |outgoing| times that of |incoming|
+    weights; -1 unless the largest use is `over` times as large."""
     net = open_net(sections)
-    layer = number(layer)
+    layer, over = number(layer), number(over)
     if layer >= len(net.layers) - 1:
         fail(faults.LAYER, layer, layer, len(net.layers) - 1)
     here, after = net.layers[layer], net.layers[layer + 1]
@@ -65,7 +66,9 @@ def least_useful(sections, layer):
         incoming = abs(bias[unit]) + sum([abs(weight) for weight in net.row(here, unit)])
         outgoing = sum([abs(weight) for weight in _column(net, after, unit)])
         uses.append(incoming * outgoing)
-    return uses.index(min(uses)) if uses else 0
+    if not uses:
+        return 0
+    return -1 if min(uses) * over > max(uses) else uses.index(min(uses))
 
 
 def _resizable(net, index):

@@ -284,19 +284,26 @@ static int infer(network *n, const operation *op, const void *x) {
     return cls;
 }
 
-static int learn(network *n, const operation *op, const void *x, uint32_t target) {
+static void check_report(const network *n, const uint32_t *counts, const float *figures) {
+    REQUIRE(counts[TINC_STEP_SKIPPED] <= 1 && counts[TINC_STEP_PREDICTED] < classes(n));
+    for (uint32_t l = 0; l < n->net.layer_count; l++) {
+        REQUIRE(counts[TINC_STEP_K + l] <= tinc_layer_outputs(&n->net.layers[l]));
+    }
+    REQUIRE(is_finite(figures[TINC_STEP_LOSS]) && figures[TINC_STEP_LOSS] > -1e-3f);
+    REQUIRE(figures[TINC_STEP_ERROR] >= 0.0f && figures[TINC_STEP_ERROR] < 2.01f);
+    REQUIRE(figures[TINC_STEP_PROBABILITY] >= 0.0f && figures[TINC_STEP_PROBABILITY] <= 1.0f);
+}
+
+/* A lesson, or a step on an exemplar of another class, for which x is the room. */
+static int learn(network *n, const operation *op, void *x, uint32_t target, int lesson) {
     const workspace work = new_scratch(n, op, TINC_LEARN);
     uint32_t *counts = block((TINC_STEP_K + n->net.layer_count) * sizeof *counts);
     float *figures = block(TINC_STEP_FIGURES * sizeof *figures);
-    const int result = tinc_learn(&n->net, x, target, counts, figures, work.scratch, work.bytes);
-    if (result == TINC_OK) {
-        REQUIRE(counts[TINC_STEP_SKIPPED] <= 1 && counts[TINC_STEP_PREDICTED] < classes(n));
-        for (uint32_t l = 0; l < n->net.layer_count; l++) {
-            REQUIRE(counts[TINC_STEP_K + l] <= tinc_layer_outputs(&n->net.layers[l]));
-        }
-        REQUIRE(is_finite(figures[TINC_STEP_LOSS]) && figures[TINC_STEP_LOSS] > -1e-3f);
-        REQUIRE(figures[TINC_STEP_ERROR] >= 0.0f && figures[TINC_STEP_ERROR] < 2.01f);
-        REQUIRE(figures[TINC_STEP_PROBABILITY] >= 0.0f && figures[TINC_STEP_PROBABILITY] <= 1.0f);
+    const int result =
+        lesson ? tinc_learn(&n->net, x, target, counts, figures, work.scratch, work.bytes)
+               : tinc_replay(&n->net, target, x, counts, figures, work.scratch, work.bytes);
+    if (result >= TINC_OK) {
+        check_report(n, counts, figures);
     }
     free(figures);
     free(counts);
@@ -338,7 +345,7 @@ static int extract(network *n, const operation *op) {
 
 static int use_sample(network *n, const operation *op, int learning) {
     void *x = new_sample(n, op, n->net.features);
-    const int result = learning ? learn(n, op, x, number(op->a)) : infer(n, op, x);
+    const int result = learning ? learn(n, op, x, number(op->a), 1) : infer(n, op, x);
     free(x);
     return result;
 }
@@ -407,6 +414,15 @@ static int replay(network *n, const operation *op) {
     return slot;
 }
 
+/* The choice counts even when the step is refused. */
+static int replay_step(network *n, const operation *op) {
+    void *x = block(tinc_feature_bytes(&n->net));
+    const int result = learn(n, op, x, number(op->a), 0);
+    REQUIRE(result < 0 || (uint32_t)result < classes(n));
+    free(x);
+    return TINC_OK;
+}
+
 static int remember(network *n, const operation *op) {
     void *x = new_sample(n, op, n->net.features);
     uint8_t *q = block(n->net.features);
@@ -446,6 +462,23 @@ static int move(network *n, const operation *op) {
     const int result = tinc_move(&n->net, number(op->a), q);
     free(q);
     return result;
+}
+
+static int follow(network *n, const operation *op) {
+    void *x = new_sample(n, op, n->net.features);
+    uint8_t *q = block(n->net.features);
+    const int slot = tinc_follow(&n->net, x, number(op->a), q);
+    REQUIRE(slot < 0 || (uint32_t)slot < n->net.memory->count);
+    free(q);
+    free(x);
+    return TINC_OK;
+}
+
+static int least_useful(network *n, const operation *op) {
+    const uint32_t layer = number(op->a);
+    const int unit = tinc_least_useful(&n->net, layer, number(op->b));
+    REQUIRE(unit <= 0 || (uint32_t)unit < n->net.layers[layer].active);
+    return unit == TINC_E_UNIT ? TINC_OK : unit;
 }
 
 static int pick_largest(const operation *op) {
@@ -494,9 +527,9 @@ static int run_operation(network *n, const operation *op) {
     case 5:
         return tinc_shrink(&n->net, number(op->a), number(op->b));
     case 6:
-        return tinc_least_useful(&n->net, number(op->a));
+        return least_useful(n, op);
     case 7:
-        return replay(n, op);
+        return op->c & 1u ? replay_step(n, op) : replay(n, op);
     case 8:
         return recall(n, number(op->a), op, 0);
     case 9:
@@ -504,7 +537,7 @@ static int run_operation(network *n, const operation *op) {
     case 10:
         return nearest(n, op);
     case 11:
-        return move(n, op);
+        return op->c & 1u ? follow(n, op) : move(n, op);
     case 12:
         return check(n);
     case 13:
