@@ -364,3 +364,9 @@ def vote(net, q, probabilities):
     sample = _items(q, 2, "B", view.features)
     classes = view.layers[view.layer_count - 1].active
     return _result(view, lib.tinc_vote(view, sample, _items(probabilities, 3, "f", classes, True)))
+
+
+def is_new(net, q):
+    """Whether q lies further from every exemplar than known samples do, times `novelty`."""
+    view, _held = _open(net)
+    return bool(_result(view, lib.tinc_is_new(view, _items(q, 2, "B", view.features))))

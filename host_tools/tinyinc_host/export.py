@@ -15,7 +15,7 @@ from tinyinc import image, store
 from tinyinc.engine import engine
 from tinyinc_host import network
 
-MOST_WEIGHT = 16  # of an exemplar, in the core
+MOST_WEIGHT = 64  # of an exemplar, in the core
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def with_memory(
     sections[image.MEMORY] = network.empty_memory(
         structure, layers, slots, memory_range, memory_bits
     )
-    if memory_bits != 8:
-        structure[6] = 2  # of the format's version
+    structure[6] = image.VERSION_MINOR
     image.lay_out(sections)
     image.put(structure, image.HEADER["lineage"], store.new_lineage())
     engine.seal(sections)

@@ -523,10 +523,7 @@ def sections(
     scaling = scaling or image.normalisation(*raw_range)
     step = image.input_step(*scaling[2:]) if q8 else 0.0
     entries, tensors = _tensors(layers, chain, q8)
-    minor = 2 if front or memory_bits != 8 else int(q8 or any(map(_is_new, layers)) or stage[0] > 0)
-    structure = image.empty_structure(
-        len(layers), tuple(input_shape), int(q8), minor, store.new_lineage()
-    )
+    structure = image.empty_structure(len(layers), tuple(input_shape), int(q8), store.new_lineage())
     struct.pack_into("<5f", structure, image.HEADER["input_offset"][0], *scaling, step)
     struct.pack_into("<BBH", structure, STAGE_AT, stage[0], front, stage[1])
     structure[-entries.nbytes :] = entries.tobytes()
@@ -571,11 +568,6 @@ def network(input_shape: Sequence[int], layers: Sequence[Layer], **more) -> tiny
     net = tinyinc.Net(sections(input_shape, layers, **more))
     net.configure(**settings)
     return net
-
-
-def _is_new(layer: Layer) -> bool:
-    """Does it need version 1.1 of the format?"""
-    return layer.kind != "dense" or layer.activation == "relu6" or layer.update_eighths != 8
 
 
 def _name(state: bytearray, labels: Sequence[str | int]) -> None:

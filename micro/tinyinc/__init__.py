@@ -11,8 +11,7 @@ net = tinyinc.create(inputs=64)     # no desktop at hand: start small
 net = tinyinc.create(inputs=64, range=(0, 16), format="q8")   # in integers: no FPU at hand
 """
 
-from . import image, store
-from .engine import engine
+from . import growth, image, store
 from .learner import Net
 from .step import Step
 
@@ -24,10 +23,11 @@ MOST_OFFSET = 32  # widths of the range that it may lie away from 0 in q8
 _default = None
 
 
-def load(path, undo_divergence=False, frozen=None):
+def load(path, undo_divergence=False, frozen=None, undo=False):
     """Open the network in a file, in its newest saved state; it becomes the default network.
 
     undo_divergence: a step that diverges (step.diverged) takes it back to its newest saved state.
+    undo: whether net.undo() shall be able to take the last lesson back, for net.undo_bytes of RAM.
     frozen: a buffer, read-only as it may be (flash, ROMFS, bytes in a frozen module), that holds
     the image's frozen section or the whole image: the frozen weights are used there, and take no
     RAM, when they are aligned to 8 bytes; else they are copied. It must stay as it is.
@@ -36,7 +36,7 @@ def load(path, undo_divergence=False, frozen=None):
     """
     global _default
     sections, extensions = store.load(path, frozen)
-    net = Net(sections, path, extensions, frozen)
+    net = Net(sections, path, extensions, frozen, undo)
     net.undo_divergence = undo_divergence
     _default = net
     return net
@@ -49,9 +49,11 @@ def create(
     hidden=(32,),
     range=None,
     memory=64,
+    memory_bits=8,
     label_bytes=16,
     seed=1,
     format="f32",
+    undo=False,
     **settings,
 ):
     """Make a small network that has learned nothing; it becomes the default network.
@@ -59,19 +61,25 @@ def create(
     inputs: values of a sample, 1 to 65535; classes: how many it has room for; hidden: units of each
     hidden layer; range: (lowest, highest) raw value of a sample, values beyond are clipped; without
     it the first sample tells the scale, and later ones may be four times as large; memory: samples
-    it may keep (each takes `inputs` bytes), 0 for none; label_bytes: longest label in UTF-8, 4 to
-    64 in steps of 4; seed: of the random numbers; format: "f32", float32 arithmetic, or "q8",
-    integers, for boards without FPU; settings: as in Net.configure(). It has no file until
-    save(path). ValueError: an argument out of range; MemoryError.
+    it may keep, 0 for none; memory_bits: per value of these, 8 or 4: half the bytes, and enough for
+    images; label_bytes: longest label in UTF-8, 4 to 64 in steps of 4; seed: of the random numbers;
+    format: "f32", float32 arithmetic, or "q8", integers, for boards without FPU; undo: as in
+    load(); settings: as in Net.configure(): with growth not 0 the last hidden layer starts small
+    and grows with the classes. It has no file until save(path). ValueError: an argument out of
+    range; MemoryError.
     """
     global _default
     widths = [inputs] + list(hidden) + [classes]
     _check_sizes(widths, range, memory, label_bytes)
     q8 = _check_format(format, range)
-    sections = image.build(widths, range, memory, label_bytes, seed, store.new_lineage(), q8)
-    for layer, units in enumerate(hidden):
-        engine.grow(sections, layer, units)
-    net = Net(sections)
+    lineage = store.new_lineage()
+    sections = image.build(widths, range, memory, label_bytes, seed, lineage, q8, memory_bits)
+    for name in settings:
+        image.check_setting(name, settings[name], format)
+    last = len(hidden) - 1
+    for layer, _ in enumerate(hidden):
+        growth.start(sections, layer, settings.get("growth", 0) if layer == last else 0)
+    net = Net(sections, undo=undo)
     net.configure(**settings)
     _default = net
     return net

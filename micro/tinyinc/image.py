@@ -10,6 +10,8 @@ from struct import pack_into, unpack_from
 
 STRUCTURE, TRAINED, FROZEN, MEMORY, STATE = 0, 1, 2, 3, 4
 
+VERSION_MINOR = 2  # of the format: the settings of a stream came with it
+
 HEADER_BYTES = 128
 SECTION_BYTES = 32
 LAYER_BYTES = 96
@@ -41,7 +43,7 @@ RULES = ("full", "static", "tinyprop", "tinyprop2", "sampled")
 
 # What a user may set: name -> (offset in the state, struct format, lowest, highest, default)
 SETTINGS = {
-    "replay": (3, "B", 0, 255, 1),
+    "replay": (3, "B", 0, 255, 2),
     "learning_rate": (20, "<f", 1e-9, 10.0, 0.05),
     "static_ratio": (24, "<f", 0.0, 1.0, 0.3),
     "s_min": (28, "<f", 0.0, 1.0, 0.2),
@@ -54,7 +56,10 @@ SETTINGS = {
     "error_threshold": (56, "<f", 1e-6, 1e6, 0.5),
     "hidden_ratio": (60, "<f", 0.0, 1.0, 0.3),
     "input_threshold": (64, "<f", 0.0, 1.0, 0.1),
-    "vote": (88, "<f", 0.0, 100.0, 4.0),
+    "vote": (88, "<f", 0.0, 100.0, 16.0),
+    "logit_adjustment": (96, "<f", 0.0, 20.0, 4.6),
+    "novelty": (100, "<f", 0.0, 1e6, 0.0),
+    "growth": (104, "<I", 0, 65535, 0),
 }
 
 
@@ -89,8 +94,9 @@ def check_setting(name, value, network_format="f32"):
         return
     _check_name(name)
     _, kind, low, high, _ = SETTINGS[name]
-    names = ("__index__",) if kind == "B" else ("__index__", "__float__")  # numpy's scalars too
-    number = isinstance(value, int if kind == "B" else (int, float))
+    whole = kind in ("B", "<I")
+    names = ("__index__",) if whole else ("__index__", "__float__")  # numpy's scalars too
+    number = isinstance(value, int if whole else (int, float))
     number = number or any([hasattr(value, name) for name in names])
     if not number or not low <= value <= high:
         raise ValueError("%s is %r, expected %s to %s" % (name, value, low, high))
@@ -134,14 +140,38 @@ def inputs(structure):
     return axes[0] * axes[1] * axes[2] * axes[3]
 
 
+def front_layers(structure):
+    """Layers of the front end, 0 without one."""
+    return structure[HEADER["front_layers"][0]]
+
+
+def can_resize(structure, layer):
+    """Can a hidden layer's units in use change? It and the next one are dense and trained."""
+    at = HEADER_BYTES + SECTION_BYTES * structure[42] + LAYER_BYTES * layer
+    here, after = structure[at : at + 3], structure[at + LAYER_BYTES : at + LAYER_BYTES + 3]
+    return here[0] == after[0] == DENSE and here[2] == 3 and after[2] & TRAIN_WEIGHTS == 1
+
+
 def features(structure):
     """Values that the front end gives; without one, those of a sample."""
-    front = structure[HEADER["front_layers"][0]]
+    front = front_layers(structure)
     if front == 0:
         return inputs(structure)
     at = HEADER_BYTES + SECTION_BYTES * structure[42] + LAYER_BYTES * (front - 1) + 36
     axes = unpack_from("<3I", structure, at)
     return axes[0] * axes[1] * axes[2]
+
+
+def feature_step(structure):
+    """Q8: what a step of a sample is worth, or with a front end of what that gives."""
+    layer = front_layers(structure)
+    table = HEADER_BYTES + SECTION_BYTES * structure[42]
+    while layer:  # pools pass the step on
+        layer -= 1
+        step = unpack_from("<f", structure, table + LAYER_BYTES * layer + 72)[0]
+        if step:
+            return step
+    return get(structure, HEADER["input_step"])
 
 
 def is_q8(structure):
@@ -184,11 +214,11 @@ def _round_up(n):
     return (n + 7) & ~7
 
 
-def empty_structure(layers, shape, q8, version_minor, lineage):
+def empty_structure(layers, shape, q8, lineage):
     """Header, section table without sizes and layer table still to be filled, for samples of a
     shape."""
     structure = bytearray(HEADER_BYTES + 4 * SECTION_BYTES + layers * LAYER_BYTES)
-    pack_into("<4sHHI", structure, 0, b"TINC", 1, version_minor, len(structure))
+    pack_into("<4sHHI", structure, 0, b"TINC", 1, VERSION_MINOR, len(structure))
     pack_into("16s8B", structure, 24, lineage, q8, 0, 4, layers, q8, 0, 0, len(shape))
     pack_into("<4I", structure, 48, *(tuple(shape) + (1, 1, 1))[:4])
     for kind in range(TRAINED, STATE + 1):
@@ -200,7 +230,7 @@ def empty_structure(layers, shape, q8, version_minor, lineage):
 def _structure(widths, q8, lineage):
     """The structure as far as it does not depend on the sections, and the trained bytes."""
     layers = len(widths) - 1
-    structure = empty_structure(layers, (widths[0],), q8, q8, lineage)
+    structure = empty_structure(layers, (widths[0],), q8, lineage)
     trained = 0
     for layer in range(layers):
         entry = HEADER_BYTES + 4 * SECTION_BYTES + layer * LAYER_BYTES
@@ -344,8 +374,6 @@ def build(widths, raw_range, slots, label_bytes, seed, lineage, q8=False, memory
     scaling = UNSCALED if raw_range is None else normalisation(*raw_range)
     low, high = OPEN_RANGE if raw_range is None else scaling[2:]
     structure, trained_bytes = _structure(widths, int(q8), lineage)
-    if slots and memory_bits != 8:
-        structure[6] = 2  # version 1.2
     step = input_step(low, high) if q8 else 0.0
     pack_into("<5f", structure, 64, *scaling, step)
     sections = (

@@ -7,13 +7,27 @@ and learn() allocate nothing after that, unless a sample is a list or a label is
 from array import array
 from struct import pack_into
 
-from . import image, store
+from . import growth, image, store
 from .engine import engine
 from .guard import Guard
 from .labels import Labels, shown
 from .memory import Memory
 from .step import BACKWARD, DIVERGED, FORWARD, SKIPPED, Step
+from .undo import Undo
 
+try:
+    from time import ticks_diff, ticks_ms
+except ImportError:
+    from time import monotonic_ns
+
+    def ticks_ms():
+        return monotonic_ns() // 1000000
+
+    def ticks_diff(end, start):
+        return end - start
+
+
+NO_EXEMPLAR, STEP_DIVERGED = -1, -2  # from engine.replay()
 LEAST_VALUE = 1e-30  # 1 / this is a float32
 
 
@@ -54,10 +68,10 @@ def _labels_of(sections):
 class Net:
     """A network over the five sections of its image; made by tinyinc.load() or tinyinc.create().
 
-    inputs: values of a sample; labels: of the classes in use, in the order they came; memory: the
-    distilled memory; format: "f32" or "q8", how it computes; image_bytes and scratch_bytes: what it
-    takes in RAM; undo_divergence: whether a step that diverges takes it back to its newest saved
-    state.
+    inputs: values of a sample; features: of what its front end makes of it, without one as many;
+    labels: of the classes in use, in the order they came; memory: the distilled memory; format:
+    "f32" or "q8", how it computes; image_bytes, scratch_bytes and undo_bytes: what it takes in RAM;
+    undo_divergence: whether a step that diverges takes it back to its newest saved state.
 
     One call at a time: a call from within another one (a callback, an interrupt) or beside it
     (another thread or core) raises ValueError, and the first goes on undisturbed. evaluate() and
@@ -65,7 +79,7 @@ class Net:
     writing to them, calls raise ValueError where they are no network's any more.
     """
 
-    def __init__(self, sections, path=None, extensions=(), frozen=None):
+    def __init__(self, sections, path=None, extensions=(), frozen=None, undo=False):
         structure, state = sections[image.STRUCTURE], sections[image.STATE]
         self.sections = sections
         self.path = path
@@ -76,24 +90,32 @@ class Net:
         self._state = state
         self.format = image.FORMATS[image.is_q8(structure)]
         self.inputs = image.inputs(structure)
+        self.features = image.features(structure)
         self.layer_count = structure[43]
         self.class_capacity = image.capacity(structure, self.layer_count - 1)
         self.image_bytes = image.get(structure, image.HEADER["file_bytes"])
         self._use(_labels_of(sections))
         self._unscaled = not self.labels and image.is_unscaled(structure)
-        self._x = array("b", bytes(self.inputs)) if self.format == "q8" else floats(self.inputs)
+        self._x = self._values(self.inputs)
+        self._features = self._x  # of the sample at hand
+        if image.front_layers(structure):
+            self._features = self._values(self.features)
         self._probabilities = floats(self.class_capacity)
+        self._predicted = None
         self.scratch_bytes = engine.scratch_bytes(sections)
         self._scratch = bytearray(self.scratch_bytes)
         self.memory = Memory(self)
         self.step = Step(self)
+        self._undo = Undo(sections) if undo else None
+        self.undo_bytes = self._undo.bytes if undo else 0
 
     def deinit(self):
         """Give up the buffers; every later call raises ValueError. `with net:` ends with it."""
         if self.sections:
             self.guard.close("this network was given up by deinit(): load() or create() another")
             self.sections = ()
-            self._state = self._x = self._probabilities = self._scratch = None
+            self._state = self._x = self._features = self._probabilities = self._scratch = None
+            self._undo = None
             self.memory.deinit()
 
     def __enter__(self):
@@ -105,7 +127,10 @@ class Net:
     # ---- what it knows ----
 
     def predict(self, x):
-        """Label of a raw sample: what the network and the exemplars of the memory say together.
+        """Label of a raw sample: what the network and the exemplars of the memory say together; or
+        None where the setting novelty is not 0, and the sample is something new: further from every
+        exemplar than `novelty` times the distance that 95 of 100 known samples keep within.
+        `confidence` then tells how sure that is.
 
         x: `inputs` values in raw units, as array('f'), ('b'), ('B'), ('h') or ('H'), bytes, a
         memoryview of these (none of which allocates), or any other sequence of numbers.
@@ -113,7 +138,15 @@ class Net:
         diverged.
         """
         with self.guard:
-            return self._classify(x)
+            label = self._classify(x)
+            return None if self.memory.is_new() else label
+
+    @property
+    def confidence(self):
+        """Probability, 0 to 1, of what predict() found last, also where it said None."""
+        if self._predicted is None:
+            raise ValueError("nothing predicted yet: predict() a sample first")
+        return self._probabilities[self._predicted]
 
     def probabilities(self, x):
         """Probability of every class, in the order of `labels`: array('f'), the caller's own."""
@@ -137,10 +170,11 @@ class Net:
     def learn(self, x, label):
         """Learn one raw sample; a label never seen before adds a class. Returns the step.
 
-        One engine step on the sample, then `replay` steps on exemplars of other classes so that
-        those stay; the memory keeps what it taught (Memory.keep). The step object is the same every
-        time: step.copy() keeps one. ValueError: as predict(), a label that cannot be
-        stored, no room for one more class; MemoryError. The network then stays as it was.
+        One engine step on the sample, and the memory follows it (Memory.keep). Where that step was
+        not skipped, `replay` steps on exemplars of other classes follow, so that those stay. The
+        step object is the same every time: step.copy() keeps one. ValueError: as predict(), a label
+        that cannot be stored, no room for one more class; MemoryError. The network then stays as it
+        was.
 
         A step that would make weights infinite is left out, and step.diverged tells. With
         undo_divergence the network then goes back to its newest saved state, as by restore().
@@ -149,24 +183,25 @@ class Net:
             if self._unscaled:  # it will be read again, which an iterator allows but once
                 values = _floats(x)
                 x = x if values is None else values
-            self.normalise(x)
+            forward = self._take(x)
             cls = self._labels.find(label)
+            if self._undo:
+                self._note(cls)
             if cls is None:
                 cls = self._add_class(label, x)
-            sections, x, step = self.sections, self._x, self.step
+            sections, x, step = self.sections, self._features, self.step
             scratch = self._scratch  # one at a time: a tuple of four would be allocated
             if not engine.learn(sections, x, cls, step.counts, step.figures, scratch):
                 step.refuse()
                 return self._diverge()
-            search_macs = self.memory.keep(x, cls, not step.counts[SKIPPED])
-            replayed = forward = backward = 0
+            search_macs = self.memory.keep(x, cls)
+            replayed = backward = 0
             counts, figures = step.replay_counts, step.replay_figures
-            for _ in range(self._state[3]):
-                slot = engine.choose(sections, cls)
-                if slot < 0:
+            for _ in range(0 if step.counts[SKIPPED] else self._state[3]):
+                found = engine.replay(sections, cls, x, counts, figures, scratch)
+                if found == NO_EXEMPLAR:
                     break
-                exemplar_of = engine.recall(sections, slot, x)
-                if not engine.learn(sections, x, exemplar_of, counts, figures, scratch):
+                if found == STEP_DIVERGED:
                     step.finish(replayed, forward, backward, search_macs)
                     return self._diverge()
                 replayed += 1
@@ -174,6 +209,50 @@ class Net:
                 backward += counts[BACKWARD]
             step.finish(replayed, forward, backward, search_macs)
             return step
+
+    def consolidate(self, ms=100, lessons=None):
+        """Learn from the memory alone, while the board has nothing else to do: for `ms`
+        milliseconds, or so many `lessons`. Then units of little use are taken out, where the
+        setting growth is not 0. Returns the lessons done, 0 without exemplars.
+
+        Each is a call of its own: others may come in between, and Ctrl-C loses none. ValueError: a
+        network that has diverged.
+        """
+        if ms < 0 or lessons is not None and lessons < 0:
+            raise ValueError("ms is %s and lessons %s, expected 0 or more" % (ms, lessons))
+        start, done = ticks_ms(), 0
+        while done < lessons if lessons is not None else ticks_diff(ticks_ms(), start) < ms:
+            with self.guard:
+                found = engine.replay(
+                    self.sections,
+                    NO_EXEMPLAR,
+                    self._features,
+                    self.step.replay_counts,
+                    self.step.replay_figures,
+                    self._scratch,
+                )
+            if found == STEP_DIVERGED:
+                raise ValueError("the network has diverged: its learning rate is too high")
+            if found == NO_EXEMPLAR:
+                break
+            done += 1
+        with self.guard:
+            if self._can_grow():
+                growth.shrink(self.sections, self.layer_count - 2, self._growth())
+        return done
+
+    def undo(self):
+        """Take the last lesson back: the network is as it was before it. ValueError where there is
+        none, or load() and create() were not told undo=True."""
+        with self.guard:
+            if self._undo is None:
+                raise ValueError("lessons are not kept for that: load(..., undo=True)")
+            if not self._undo.ready:
+                raise ValueError("there is no lesson to take back: one at a time is kept")
+            self._undo.take_back()
+            self._use(_labels_of(self.sections))
+            self._unscaled = not self.labels and image.is_unscaled(self.sections[image.STRUCTURE])
+            self.memory.recount()
 
     def restore(self):
         """Go back to the newest saved state, settings included; what was learned since is gone.
@@ -195,6 +274,12 @@ class Net:
                 raise
             engine.normalise(self.sections, values, self._x)
         return self._x
+
+    def take(self, x):
+        """The features of a raw sample, as the memory and the layers that learn take them; reused
+        by the next call."""
+        self._take(x)
+        return self._features
 
     def class_of(self, label):
         """Class of a label; ValueError for an unknown one."""
@@ -279,14 +364,42 @@ class Net:
 
     def _classify(self, x):
         """Label of a raw sample; leaves all probabilities in their buffer."""
-        self.normalise(x)
+        self._take(x)
         probabilities = self._probabilities
         if not self.labels:
             raise ValueError("nothing learned yet: learn() a sample first")
-        cls = engine.infer(self.sections, self._x, probabilities, self._scratch)
+        cls = engine.infer(self.sections, self._features, probabilities, self._scratch)
         if self.memory.count:
-            cls = self.memory.vote(self._x, probabilities)
+            cls = self.memory.vote(self._features, probabilities)
+        self._predicted = cls
         return self.label_of(cls)
+
+    def _values(self, count):
+        """Room for values as the engine computes them."""
+        return array("b", bytes(count)) if self.format == "q8" else floats(count)
+
+    def _take(self, x):
+        """Normalise a raw sample and send it through the front end; returns the work of that."""
+        self.normalise(x)
+        if self._features is self._x:
+            return 0
+        return engine.extract(self.sections, self._x, self._features, self._scratch)
+
+    def _note(self, cls):
+        """Keep the present state for undo()."""
+        slot = -1
+        if self.memory.capacity:
+            slot = self.memory.slot_to_change(self._features, cls)
+        self._undo.keep(slot)
+
+    def _growth(self):
+        return image.setting(self._state, "growth")
+
+    def _can_grow(self):
+        """Is there a hidden layer whose size follows the task?"""
+        return self.layer_count > 1 and image.can_resize(
+            self.sections[image.STRUCTURE], self.layer_count - 2
+        )
 
     def _check_hidden(self, layer):
         if not 0 <= layer < self.layer_count - 1:
@@ -308,7 +421,9 @@ class Net:
             self._labels.add(label, slot)
             if self._unscaled:
                 image.set_scale(structure, _scale_of(x))
-                self.normalise(x)
+                self._take(x)
+            if self._can_grow():
+                growth.new_class(self.sections, self.layer_count - 2, self._growth())
             engine.grow(self.sections, self.layer_count - 1, 1)
         except BaseException:  # Ctrl-C too
             self._labels.cut(cls)

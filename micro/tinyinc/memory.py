@@ -1,15 +1,16 @@
 """The distilled memory: a few quantised samples (exemplars) of every class, within fixed slots.
 
 Every class has the same share of the slots. While a class is below its share, a new sample becomes
-an exemplar of its own; after that, samples that were worth training move the nearest exemplar of
-their class (online k-means, MacQueen 1967). A new class takes its share from the largest ones.
+an exemplar of its own; after that, each moves the nearest exemplar of its class (online k-means,
+MacQueen 1967). A new class takes its share from the largest ones. With a front end, exemplars are
+features: what it gives.
 """
 
 from array import array
 from struct import unpack_from
 
 from .engine import engine
-from .image import HEADER, MEMORY, STRUCTURE, get
+from .image import MEMORY, STRUCTURE, feature_step
 
 
 class Memory:
@@ -19,7 +20,7 @@ class Memory:
         self._net = net
         self._sections = net.sections
         self._bytes = net.sections[MEMORY]
-        self._q = bytearray(net.inputs)
+        self._q = bytearray(net.features)
         self._distance = array("I", [0])
         self.slots_of = [0] * net.class_capacity
         self.capacity = self.count = 0
@@ -41,26 +42,39 @@ class Memory:
         """Give up the buffers, with the network."""
         self._sections = self._bytes = self._q = ()
 
-    def keep(self, x, cls, trained):
-        """Keep a normalised sample of a class: as an exemplar while the class is below its share,
-        else, if it was worth training, by moving the nearest one. No-op without memory.
+    def keep(self, x, cls):
+        """Keep the features of a sample of a class: as an exemplar while the class is below its
+        share, else by moving the nearest one towards it. No-op without memory.
 
         Returns the multiply-accumulates of the search for the nearest exemplar.
         """
-        share = self.capacity // len(self._net.labels)
         slots = self.slots_of[cls]
-        if share == 0 or (slots >= share and not trained):
-            return 0
-        engine.quantise(self._sections, x, self._q)
-        if slots < share:
+        if slots < self.capacity // len(self._net.labels):
+            engine.quantise(self._sections, x, self._q)
             self._store(self._free_slot(), cls)
-        else:
-            slot = engine.nearest(self._sections, self._q, cls, self._distance)
-            engine.move(self._sections, slot, self._q)
-        return slots * self._net.inputs
+        elif slots:
+            engine.follow(self._sections, x, cls, self._q)
+        return slots * self._net.features
+
+    def slot_to_change(self, x, cls):
+        """The slot that keep() is going to write for a sample of a class, None for a new one; -1
+        for no slot."""
+        new = cls is None
+        slots = 0 if new else self.slots_of[cls]
+        if slots < self.capacity // (len(self._net.labels) + new):
+            return self._free_slot()
+        if slots == 0:
+            return -1
+        engine.quantise(self._sections, x, self._q)
+        return engine.nearest(self._sections, self._q, cls, self._distance)
+
+    def is_new(self):
+        """Whether the sample that voted last lies further from every exemplar than known samples
+        do, by the setting novelty."""
+        return self.count > 0 and engine.is_new(self._sections, self._q)
 
     def vote(self, x, probabilities):
-        """Let the exemplars correct the network's probabilities for a normalised sample, in place:
+        """Let the exemplars correct the network's probabilities for a sample's features, in place:
         p exp(-vote d / mean d), d the squared distance to the class's nearest. Returns the class.
         """
         engine.quantise(self._sections, x, self._q)
@@ -68,28 +82,29 @@ class Memory:
 
     def add(self, x, label, weight=1):
         """Store a raw sample as an exemplar of a known label, standing for `weight` samples (1 to
-        16: the higher, the slower it follows new ones). ValueError when every slot is taken."""
+        64: the higher, the slower it follows new ones). ValueError when every slot is taken."""
         with self._net.guard:
             if self.count == self.capacity:
                 raise ValueError("all %d slots of the memory are in use" % self.capacity)
-            if not 1 <= weight <= 16:
-                raise ValueError("weight is %s, expected 1 to 16" % weight)
+            if not 1 <= weight <= 64:
+                raise ValueError("weight is %s, expected 1 to 64" % weight)
             slot, cls = self.count, self._net.class_of(label)
-            engine.quantise(self._sections, self._net.normalise(x), self._q)
+            engine.quantise(self._sections, self._net.take(x), self._q)
             self._store(slot, cls)
             self._bytes[self._weights_at + 2 * slot] = weight
 
     def samples(self):
-        """All exemplars in turn: (normalised array('f'), label)."""
-        q8 = self._net.format == "q8"
+        """All exemplars in turn: (features as array('f'), label); without a front end, the
+        normalised samples."""
+        net = self._net
         for slot in range(self.count):
-            x = array("f", bytes(4 * self._net.inputs))
-            with self._net.guard:
-                recalled = array("b", bytes(self._net.inputs)) if q8 else x
-                label = self._net.label_of(engine.recall(self._sections, slot, recalled))
-                if q8:
-                    step = get(self._sections[STRUCTURE], HEADER["input_step"])
-                    x = array("f", [step * value for value in recalled])
+            x = array("f", bytes(4 * net.features))
+            with net.guard:
+                recalled = array("b", bytes(net.features)) if net.format == "q8" else x
+                label = net.label_of(engine.recall(self._sections, slot, recalled))
+            if recalled is not x:
+                step = feature_step(net.sections[STRUCTURE])
+                x = array("f", [step * value for value in recalled])
             yield x, label
 
     def _class_of(self, slot):

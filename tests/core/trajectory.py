@@ -95,8 +95,9 @@ def run(engine, net, classes=3):
         note("quantise", q)
         note("nearest", [engine.nearest(net, q, cls, distance), distance[0]])
         engine.move(net, slot, q)
-        note("replay", [engine.replay(net, cls, x, counts, figures, scratch), *counts], figures)
-        note("follow", [engine.follow(net, x, target, q), *q])
+        replayed = engine.replay(net, cls, x, counts, figures, scratch)
+        note("replay", [replayed] + list(counts), figures)
+        note("follow", [engine.follow(net, x, target, q)] + list(q))
     engine.remember(net, net[3][4], q, 1)  # the first free slot
     note("memory", [engine.crc32(net[3])])
     note("least useful", [engine.least_useful(net, hidden)])

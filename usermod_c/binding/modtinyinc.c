@@ -425,6 +425,15 @@ static mp_obj_t vote(mp_obj_t sections, mp_obj_t q, mp_obj_t probabilities) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(vote_obj, vote);
 
+/* is_new(net, q) -> bool */
+static mp_obj_t is_new(mp_obj_t sections, mp_obj_t q) {
+    tinc_net net;
+    open_net(sections, 0, &net);
+    const uint8_t *sample = get_array(q, 2, 'B', net.features, MP_BUFFER_READ);
+    return mp_obj_new_bool(tinc_is_new(&net, sample));
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(is_new_obj, is_new);
+
 #if MICROPY_ENABLE_DYNRUNTIME
 
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
@@ -455,6 +464,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_move, MP_OBJ_FROM_PTR(&move_obj));
     mp_store_global(MP_QSTR_follow, MP_OBJ_FROM_PTR(&follow_obj));
     mp_store_global(MP_QSTR_vote, MP_OBJ_FROM_PTR(&vote_obj));
+    mp_store_global(MP_QSTR_is_new, MP_OBJ_FROM_PTR(&is_new_obj));
     MP_DYNRUNTIME_INIT_EXIT
 }
 
@@ -488,6 +498,7 @@ static const mp_rom_map_elem_t tinyinc_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&move_obj)},
     {MP_ROM_QSTR(MP_QSTR_follow), MP_ROM_PTR(&follow_obj)},
     {MP_ROM_QSTR(MP_QSTR_vote), MP_ROM_PTR(&vote_obj)},
+    {MP_ROM_QSTR(MP_QSTR_is_new), MP_ROM_PTR(&is_new_obj)},
 };
 static MP_DEFINE_CONST_DICT(tinyinc_globals, tinyinc_globals_table);
 

@@ -363,3 +363,13 @@ int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     }
     return FORMAT_CALL(net, vote(net, q, probabilities));
 }
+
+int tinc_is_new(tinc_net *net, const uint8_t *q) {
+    const tinc_bits novelty = tinc_magnitude_bits(net->state->novelty);
+    uint32_t distance;
+    if (novelty == 0 || tinc_nearest(net, q, TINC_NONE, &distance) < 0) {
+        return 0;
+    }
+    return tinc_bits_of(distance, 0) >
+           tinc_bits_multiply(novelty, tinc_bits_of(net->state->far, 0));
+}

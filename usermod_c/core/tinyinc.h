@@ -434,6 +434,10 @@ int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q);
  * counts as 1; nothing changes where vote is 0 or the memory empty. */
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
+/* Whether q lies further from every exemplar than `novelty` times the distance that known samples
+ * keep within: 0 or 1. 0 where novelty is, or nothing is remembered. */
+int tinc_is_new(tinc_net *net, const uint8_t *q);
+
 /* ---- arithmetic.c: what libm would have given, not in a core of q8 alone ---- */
 
 /* Relative error below 2e-7 for x in [-87, 88]; 0 below, the largest float above. */

@@ -9,7 +9,7 @@ memory, state: bytes-like, writable where a call writes) and raises ValueError, 
 from .forward import infer, matmul, normalise, scratch_bytes, topk
 from .image import check, check_structure, crc32, seal
 from .learn import learn, replay
-from .memory import choose, follow, move, nearest, quantise, recall, remember, vote
+from .memory import choose, follow, is_new, move, nearest, quantise, recall, remember, vote
 from .resize import grow, least_useful, shrink
 
 __all__ = (
@@ -20,6 +20,7 @@ __all__ = (
     "follow",
     "grow",
     "infer",
+    "is_new",
     "learn",
     "least_useful",
     "matmul",

@@ -149,6 +149,15 @@ def vote(sections, q, probabilities):
     return argmax(scores)
 
 
+def is_new(sections, q):
+    """Whether q lies further from every exemplar than known samples do, times `novelty`."""
+    net = open_net(sections)
+    need_array(2, q, "B", net.inputs)
+    near = _nearest(net, q, NONE)
+    novelty = net.state["novelty"]
+    return bool(novelty and near and near[0] > novelty * net.state["far"])
+
+
 def _squared_distance(a, b):
     return sum([(x - y) * (x - y) for x, y in zip(a, b)])
 
