@@ -56,6 +56,11 @@ float tinc_rsqrt(float x) {
 
 #endif
 
+uint32_t tinc_next(tinc_state *state) {
+    state->generator = tinc_advance(state->generator);
+    return state->generator;
+}
+
 uint32_t tinc_bit_length(uint32_t x) {
     const uint32_t lengths = 0x33332210u; /* of 0 to 7, four bits each */
     uint32_t bits = 0;

@@ -31,6 +31,29 @@ uint32_t tinc_product(uint32_t a, uint32_t b) {
     return high > 0x7FFFu || low > MOST_BYTES - (high << 16) ? 0xFFFFFFFFu : (high << 16) + low;
 }
 
+uint32_t tinc_layer_outputs(const tinc_layer *layer) {
+    return layer->kind == TINC_DENSE
+               ? layer->active
+               : layer->output_shape[0] * layer->output_shape[1] * layer->output_shape[2];
+}
+
+uint32_t tinc_layer_inputs(const tinc_net *net, uint32_t layer) {
+    return layer == 0 ? net->inputs : tinc_layer_outputs(&net->layers[layer - 1]);
+}
+
+void *tinc_weights(const tinc_net *net, const tinc_layer *layer) {
+    return tinc_weights_section(net, layer) + layer->weights_offset;
+}
+
+uint32_t *tinc_scales(const tinc_net *net, const tinc_layer *layer) {
+    return (uint32_t *)(void *)(tinc_weights_section(net, layer) + layer->scales_offset);
+}
+
+void *tinc_bias(const tinc_net *net, const tinc_layer *layer) {
+    const int section = layer->flags & TINC_TRAIN_BIAS ? TINC_TRAINED : TINC_FROZEN;
+    return net->section[section] + layer->bias_offset;
+}
+
 uint32_t tinc_step_before(const tinc_net *net, uint32_t layer) {
     while (layer-- > 0) {
         const uint32_t step = tinc_float_bits(net->layers[layer].output_step);

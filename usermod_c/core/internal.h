@@ -51,10 +51,7 @@ static inline uint32_t tinc_advance(uint32_t s) {
     return s;
 }
 
-static inline uint32_t tinc_next(tinc_state *state) {
-    state->generator = tinc_advance(state->generator);
-    return state->generator;
-}
+uint32_t tinc_next(tinc_state *state);
 
 /* The noise of 16 bits for value i that one draw spreads over many: a product of odd numbers mixes
  * well enough for rounding, and no value waits for the one before. */
@@ -82,11 +79,7 @@ static inline int tinc_is_q8(const tinc_net *net) {
 }
 
 /* Values that a layer gives; of a dense one, its units in use. */
-static inline uint32_t tinc_layer_outputs(const tinc_layer *layer) {
-    return layer->kind == TINC_DENSE
-               ? layer->active
-               : layer->output_shape[0] * layer->output_shape[1] * layer->output_shape[2];
-}
+uint32_t tinc_layer_outputs(const tinc_layer *layer);
 
 /* The same at full capacity. */
 static inline uint32_t tinc_layer_capacity(const tinc_layer *layer) {
@@ -94,9 +87,7 @@ static inline uint32_t tinc_layer_capacity(const tinc_layer *layer) {
 }
 
 /* Values that a layer takes. */
-static inline uint32_t tinc_layer_inputs(const tinc_net *net, uint32_t layer) {
-    return layer == 0 ? net->inputs : tinc_layer_outputs(&net->layers[layer - 1]);
-}
+uint32_t tinc_layer_inputs(const tinc_net *net, uint32_t layer);
 
 /* Q8: bits of the step of what a layer takes, where none before it was widened; a pool keeps that
  * of its input. */
@@ -130,19 +121,12 @@ static inline uint8_t *tinc_weights_section(const tinc_net *net, const tinc_laye
     return net->section[layer->flags & TINC_TRAIN_WEIGHTS ? TINC_TRAINED : TINC_FROZEN];
 }
 
-static inline void *tinc_weights(const tinc_net *net, const tinc_layer *layer) {
-    return tinc_weights_section(net, layer) + layer->weights_offset;
-}
+void *tinc_weights(const tinc_net *net, const tinc_layer *layer);
 
 /* Q8: the bits of a float32 per unit. */
-static inline uint32_t *tinc_scales(const tinc_net *net, const tinc_layer *layer) {
-    return (uint32_t *)(void *)(tinc_weights_section(net, layer) + layer->scales_offset);
-}
+uint32_t *tinc_scales(const tinc_net *net, const tinc_layer *layer);
 
-static inline void *tinc_bias(const tinc_net *net, const tinc_layer *layer) {
-    const int section = layer->flags & TINC_TRAIN_BIAS ? TINC_TRAINED : TINC_FROZEN;
-    return net->section[section] + layer->bias_offset;
-}
+void *tinc_bias(const tinc_net *net, const tinc_layer *layer);
 
 /* Input channels whose weights are trained, the first ones; of a dense layer, inputs. */
 static inline uint32_t tinc_trained_channels(const tinc_layer *layer, uint32_t channels) {
@@ -168,9 +152,7 @@ static inline uint16_t *tinc_slot_weights(const tinc_net *net) {
     return (uint16_t *)(void *)(net->section[TINC_MEMORY] + net->memory->weights_offset);
 }
 
-static inline uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
-    return net->section[TINC_MEMORY] + net->memory->samples_offset + slot * net->memory->stride;
-}
+uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot);
 
 /* Bytes of a slot's sample. */
 static inline uint32_t tinc_slot_bytes(const tinc_memory *memory) {
@@ -217,28 +199,14 @@ static inline uint32_t tinc_backward_moment(const tinc_net *net, uint32_t l) {
 }
 
 /* Where a tensor lies, or NULL when there is none. */
-static inline void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
-    const tinc_tensor *tensor = tinc_tensor_of(work, l, role);
-    return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
-}
+void *tinc_place(const tinc_work *work, uint32_t l, unsigned role);
 
 /* What a layer takes: x, or the outputs of the layer before. */
-static inline const void *tinc_input(const tinc_work *work, uint32_t l) {
-    return l == work->from ? work->x : tinc_place(work, l - 1, TINC_VALUES);
-}
+const void *tinc_input(const tinc_work *work, uint32_t l);
 
 /* The same when the layer is differentiated: NULL when its values are gone by then, because no
  * weight is trained by them; the mask of the layer before then tells which may have been not 0. */
-static inline const void *tinc_kept_input(const tinc_work *work, uint32_t l) {
-    if (l > work->from) {
-        const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
-        const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
-        if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
-            return NULL;
-        }
-    }
-    return tinc_input(work, l);
-}
+const void *tinc_kept_input(const tinc_work *work, uint32_t l);
 
 /* How many elements of a layer's gradient can differ from 0: a max pool behind it passes on one per
  * window. */

@@ -65,6 +65,10 @@ int tinc_choose(tinc_net *net, uint32_t excluded) {
     }
 }
 
+uint8_t *tinc_slot_sample(const tinc_net *net, uint32_t slot) {
+    return net->section[TINC_MEMORY] + net->memory->samples_offset + slot * net->memory->stride;
+}
+
 /* ---- values of a sample: bytes, or packed, of 4 bits, the first of two in the lower half ---- */
 
 static uint32_t is_packed(const tinc_net *net) {

@@ -243,3 +243,23 @@ int tinc_begin(tinc_net *net, const void *x, int kind, void *scratch, size_t byt
                         .first = first_trained(net)};
     return TINC_OK;
 }
+
+void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
+    const tinc_tensor *tensor = tinc_tensor_of(work, l, role);
+    return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
+}
+
+const void *tinc_input(const tinc_work *work, uint32_t l) {
+    return l == work->from ? work->x : tinc_place(work, l - 1, TINC_VALUES);
+}
+
+const void *tinc_kept_input(const tinc_work *work, uint32_t l) {
+    if (l > work->from) {
+        const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
+        const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
+        if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
+            return NULL;
+        }
+    }
+    return tinc_input(work, l);
+}

@@ -49,7 +49,8 @@ static void f32_add_unit(tinc_net *net, uint32_t l, uint32_t units) {
 static void f32_move_unit(tinc_net *net, uint32_t l, uint32_t to, uint32_t from) {
     const float *source = row_of(net, l, from);
     float *row = row_of(net, l, to), *bias = tinc_bias(net, &net->layers[l]);
-    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+    const uint32_t inputs = tinc_layer_inputs(net, l);
+    for (uint32_t i = 0; i < inputs; i++) {
         row[i] = source[i];
     }
     bias[to] = bias[from];
@@ -173,9 +174,10 @@ static void q8_move_unit(tinc_net *net, uint32_t l, uint32_t to, uint32_t from) 
     const tinc_layer *layer = &net->layers[l], *next = layer + 1;
     uint32_t *scales = tinc_scales(net, layer);
     int32_t *bias = tinc_bias(net, layer);
+    const uint32_t inputs = tinc_layer_inputs(net, l);
     scales[to] = scales[from];
     bias[to] = bias[from];
-    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+    for (uint32_t i = 0; i < inputs; i++) {
         write_weight(net, layer, to, i, read_weight(net, layer, from, i));
         write_weight(net, layer, from, i, 0);
     }
@@ -192,8 +194,9 @@ static uint32_t size_of(int32_t x) {
 static tinc_bits incoming_of(const tinc_net *net, uint32_t l, uint32_t unit) {
     const tinc_layer *layer = &net->layers[l];
     const int32_t *bias = tinc_bias(net, layer);
+    const uint32_t inputs = tinc_layer_inputs(net, l);
     uint32_t sum = 0; /* at most 65535 of 15 bits */
-    for (uint32_t i = 0; i < tinc_layer_inputs(net, l); i++) {
+    for (uint32_t i = 0; i < inputs; i++) {
         sum += size_of(read_weight(net, layer, unit, i));
     }
     const tinc_bits weights =
