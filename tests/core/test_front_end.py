@@ -1,14 +1,20 @@
 """The front end: extract() and the rest together do what the same network does without one."""
 
+import json
+import zlib
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import images
+import trajectory
 from images import add, average_pool, conv, dense, depthwise, max_pool, network
 
+VECTORS = Path(__file__).parent.parent / "vectors"
 EXTRACT = 2  # a kind of work, beside False and True for learning
 FROZEN = {"train": 0}
 
@@ -204,6 +210,37 @@ def test_a_sample_and_its_features_are_not_mistaken(c_engine, q8):
         with pytest.raises(ValueError, match="argument .*: 1?[0-9], expected (6|13)"):
             call()
             pytest.fail(name)
+
+
+# ---- the golden file ----
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return images.parse((VECTORS / "golden_front.tinc").read_bytes()), json.loads(
+        (VECTORS / "golden_front.json").read_text()
+    )
+
+
+def test_golden_bytes(c_engine, golden):
+    from make_golden import build_front
+
+    image, expected = golden
+    assert build_front().file() == image.file()
+    assert zlib.crc32(image.file()) == expected["crc32"]
+    assert [zlib.crc32(section) for section in image.net] == expected["section_crc32"]
+    c_engine.check(image.net)
+
+
+def test_golden_lessons(c_engine, golden):
+    """Lessons on features that are kept in 4 bits and replayed, to the last bit; features differ,
+    so that there is something to keep."""
+    image, expected = golden
+    assert trajectory.distil(c_engine, image.net) == expected["distilled_crc32"]
+    rng, scratch = np.random.default_rng(0), scratch_of(c_engine, image)
+    x = array("b", rng.integers(-127, 128, 63).tolist())
+    features, _ = extract(c_engine, image, x, scratch)
+    assert len(set(features)) > 10 and min(features) == 0 and max(features) > 20
 
 
 @formats

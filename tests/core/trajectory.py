@@ -58,6 +58,39 @@ def train(engine, net):
     return [engine.crc32(net[1]), engine.crc32(net[4])]
 
 
+def distil(engine, net):
+    """CRCs of all sections of a copy of the network after lessons that keep and replay what its
+    front end gives; and that of the features."""
+    net, source = tuple([bytearray(section) for section in net]), Source()
+    axes, layers = struct.unpack_from("<4I", net[0], 48), net[0][43]
+    x = array("b", [0] * (axes[0] * axes[1] * axes[2] * axes[3]))
+    capacity, _, count = struct.unpack_from("<3I", net[3], 0)
+    features, probabilities = array("b", [0] * count), array("f", [0] * 3)
+    counts, figures = array("I", [0] * (4 + layers)), array("f", [0] * 3)
+    q, distance, scratch = bytearray(count), array("I", [0]), bytearray(engine.scratch_bytes(net))
+    crc = 0
+    for step in range(TRAINING_STEPS):
+        cls = step % 3
+        engine.normalise(net, source.sample(len(x)), x)
+        engine.extract(net, x, features, scratch)
+        engine.infer(net, features, probabilities, scratch)
+        engine.quantise(net, features, q)
+        engine.vote(net, q, probabilities)
+        crc = engine.crc32(probabilities, engine.crc32(features, crc))
+        engine.learn(net, features, cls, counts, figures, scratch)
+        slot = net[3][4]
+        if slot < capacity:
+            engine.remember(net, slot, q, cls)
+        else:
+            engine.move(net, engine.nearest(net, q, cls, distance), q)
+        slot = engine.choose(net, cls)
+        if slot >= 0:
+            engine.learn(
+                net, features, engine.recall(net, slot, features), counts, figures, scratch
+            )
+    return [engine.crc32(section) for section in net] + [crc]
+
+
 def run(engine, net, classes=3):
     """List of [name, integers, floats], one per call. Changes the network, in float32 or in q8,
     whose last two layers are dense."""

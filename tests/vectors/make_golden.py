@@ -1,5 +1,6 @@
 """Writes golden.tinc and golden.json, an image that pins the format and what engines make of it;
-and golden_q8.tinc and golden_q8.json, one with every kind of layer, in integers.
+and golden_q8.tinc and golden_q8.json, one with every kind of layer, in integers; and
+golden_front.tinc and golden_front.json, one with a front end and a memory of 4 bits.
 
 Run it only when the format changes on purpose: python tests/vectors/make_golden.py
 """
@@ -115,6 +116,53 @@ def build_q8():
     return image.seal()
 
 
+def build_front():
+    """A front end of three layers, strip by strip, with an odd number of features, none of them
+    below 0; 4 bits per value."""
+    image = images.network(
+        (9, 7, 1),
+        [
+            images.conv(4, 3, stride=2, padding=1, train=0),  # 5 x 4 x 4
+            images.max_pool((2, 1)),  # 2 x 4 x 4
+            images.dense(27, train=0, step=2.0**-5),
+            images.dense(9, 8),
+            images.dense(5, 3),
+        ],
+        q8=True,
+        input_step=2.0**-6,
+        slots=9,
+        packed=True,
+        positive=True,
+        header={
+            "front_layers": 3,
+            "stage_layers": 2,
+            "stage_rows": 1,
+            "input_offset": 128,
+            "input_scale": 1 / 64,
+            "input_low": -2,
+            "input_high": 2,
+        },
+        learning_rate=0.03125,
+        vote=2.0,
+    )
+    for i in (0, 2, 3, 4):
+        wide = image.layers[i]["weight_type"] == storage.INT16
+        shape = images.weight_shape(image.layers[i])
+        image.set_weights(i, np.round(pattern(shape, 11 + 2 * i, 14) * (24000 if wide else 90)))
+        image.scales(i, active=False)[:] = 2.0**-9 if i else 2.0**-7
+        image.bias(i, active=False)[:] = 2**16
+    image.labels[:3] = [b"one", b"two", b"three"]
+    return image.seal()
+
+
+def expected_front(image):
+    return {
+        "crc32": zlib.crc32(image.file()),
+        "section_crc32": [zlib.crc32(section) for section in image.net],
+        "distilled_crc32": trajectory.distil(_tinyinc, image.net),  # as every machine must get it
+    }
+
+
 def samples_q8():
     return [[(41 * i + 29 * j + 3 * j * j) % 256 for j in range(84)] for i in range(4)]
 
@@ -185,3 +233,4 @@ def write(name, image, expected):
 if __name__ == "__main__":
     write("golden", build(), expected)
     write("golden_q8", build_q8(), expected_q8)
+    write("golden_front", build_front(), expected_front)
