@@ -53,7 +53,9 @@ size_t tinc_select(const void *gradient, size_t n, size_t k, uint16_t *list, int
     }
     for (size_t i = 0; i < n; i++) { /* no branch to mispredict: an index may be overwritten */
         *end = (uint16_t)i;
-        end += words[i] << 1 != 0;
+        if (words[i] << 1 != 0) {
+            end++;
+        }
     }
     if (end <= list + k) {
         return (size_t)(end - list);
