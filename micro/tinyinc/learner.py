@@ -213,30 +213,31 @@ class Net:
     def consolidate(self, ms=100, lessons=None):
         """Learn from the memory alone, while the board has nothing else to do: for `ms`
         milliseconds, or so many `lessons`. Then units of little use are taken out, where the
-        setting growth is not 0. Returns the lessons done, 0 without exemplars.
+        setting growth is not 0. Returns the lessons done, 0 without exemplars; `step` then holds
+        their multiply-accumulates.
 
         Each is a call of its own: others may come in between, and Ctrl-C loses none. ValueError: a
         network that has diverged.
         """
         if ms < 0 or lessons is not None and lessons < 0:
             raise ValueError("ms is %s and lessons %s, expected 0 or more" % (ms, lessons))
-        start, done = ticks_ms(), 0
+        start, done, forward, backward = ticks_ms(), 0, 0, 0
+        step = self.step
+        counts, figures = step.replay_counts, step.replay_figures
         while done < lessons if lessons is not None else ticks_diff(ticks_ms(), start) < ms:
             with self.guard:
-                found = engine.replay(
-                    self.sections,
-                    NO_EXEMPLAR,
-                    self._features,
-                    self.step.replay_counts,
-                    self.step.replay_figures,
-                    self._scratch,
-                )
+                sections, x, scratch = self.sections, self._features, self._scratch
+                found = engine.replay(sections, NO_EXEMPLAR, x, counts, figures, scratch)
             if found == STEP_DIVERGED:
                 raise ValueError("the network has diverged: its learning rate is too high")
             if found == NO_EXEMPLAR:
                 break
             done += 1
+            forward += counts[FORWARD]
+            backward += counts[BACKWARD]
         with self.guard:
+            step.clear()
+            step.finish(done, forward, backward, 0)
             if self._can_grow():
                 growth.shrink(self.sections, self.layer_count - 2, self._growth())
         return done

@@ -43,12 +43,17 @@ class Step:
         totals[SEARCH] = search
         totals[DIVERGED] = 0
 
-    def refuse(self):
-        """The engine has left the sample's own step out: what it reported is of another one."""
+    def clear(self):
+        """There was no step on a sample of its own."""
         self.finish(0, 0, 0, 0)
         for i in range(len(self.counts)):
             self.counts[i] = 0
         self.counts[SKIPPED], self.counts[PREDICTED] = 1, NO_CLASS
+        self.figures[LOSS] = self.figures[ERROR] = 0.0
+
+    def refuse(self):
+        """The engine has left the sample's own step out: what it reported is of another one."""
+        self.clear()
         self.figures[LOSS] = self.figures[ERROR] = INFINITY
 
     @property
