@@ -20,13 +20,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import _tinyinc_core
 import numpy as np
@@ -42,6 +43,7 @@ from tinyinc_host.network import conv, dense, max_pool
 from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 
 KEPT = FOLDER / "accuracy"
+T, U = TypeVar("T"), TypeVar("U")
 PROCESSES = 2
 VALIDATION_SHARE = 1 / 6
 STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # t(0.975), n = 2..10
@@ -349,6 +351,23 @@ def execute_and_keep(run: Run) -> Outcome:
     return outcome
 
 
+def in_processes(function: Callable[[T], U], items: Iterable[T]) -> Iterator[tuple[T, U]]:
+    """Each item with what the function made of it in one of PROCESSES processes, as they come."""
+    context = multiprocessing.get_context("spawn")
+    # Ctrl-C ends the workers at once and without a word: what they were at is run again.
+    pool = ProcessPoolExecutor(
+        PROCESSES, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+    )
+    try:
+        started = {pool.submit(function, item): item for item in items}
+        for done in as_completed(started):
+            yield started[done], done.result()
+    except BrokenProcessPool:
+        raise OSError("a training process was killed; start again to go on") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def outcomes(runs: Sequence[Run], progress: Progress, name: str) -> Iterator[tuple[Run, Outcome]]:
     """All outcomes, those that are kept first, the others as they come."""
     bar = progress.add_task(name, total=len(runs))
@@ -360,20 +379,9 @@ def outcomes(runs: Sequence[Run], progress: Progress, name: str) -> Iterator[tup
             continue
         progress.advance(bar)
         yield run, found
-    context = multiprocessing.get_context("spawn")
-    # Ctrl-C ends the workers at once and without a word: what they were at is run again.
-    pool = ProcessPoolExecutor(
-        PROCESSES, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
-    )
-    try:
-        started = {pool.submit(execute_and_keep, run): run for run in missing}
-        for done in as_completed(started):
-            progress.advance(bar)
-            yield started[done], done.result()
-    except BrokenProcessPool:
-        raise OSError("a training process was killed; start again to go on") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for run, outcome in in_processes(execute_and_keep, missing):
+        progress.advance(bar)
+        yield run, outcome
 
 
 def settings_of(task: Task, rule: str) -> dict[str, float]:
