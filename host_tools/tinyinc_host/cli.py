@@ -37,8 +37,13 @@ Image = Annotated[Path, typer.Argument(help="An image file.")]
 
 def main() -> None:
     """Entry point of the command."""
+    run(app)
+
+
+def run(command: typer.Typer) -> None:
+    """Run a command and end the program: bad input with one line and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = command(standalone_mode=False)
     except (ValueError, OSError, MemoryError) as error:
         code = refuse(str(error))
     except Exception as error:  # typer's own complaints about arguments carry their exit code
