@@ -36,8 +36,9 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-engine bench-accuracy bench-boards bench-report lint format unix \
-    sanitize test-faults long-run fuzz unix-stock natmod natmod-all release qemu firmware test-boards clean
+.PHONY: setup demo test bench bench-engine bench-accuracy bench-learning bench-boards bench-report \
+    lint format unix sanitize test-faults long-run fuzz unix-stock natmod natmod-all release qemu \
+    firmware test-boards clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
 
@@ -58,6 +59,9 @@ bench-engine: $(READY) ## Count the engine's work on emulated microcontrollers: 
 
 bench-accuracy: $(READY) ## Measure q8 and the rules on real data in TINYINC_DATA: build/bench/accuracy.json
 	@$(BIN)/python -m tinyinc_host.bench_accuracy
+
+bench-learning: $(READY) ## Compare learners that must not forget, on TINYINC_DATA: build/bench/learning
+	@$(BIN)/python -m tinyinc_host.learning
 
 bench-report: $(READY) ## Print all that was measured as one table
 	@$(BIN)/tinyinc bench-report

@@ -1,0 +1,174 @@
+"""Datasets as lessons: (a) fine-tuning under drift, (b) class-incremental, (c) from scratch.
+
+Each protocol gives courses: lessons in an order drawn from the seed, which all methods see alike,
+and test sets by name; in (a) also what was learned before.
+
+    a  Pre-trained on one domain, one pass over another: another user (a course for each), another
+       load, or images rotated by 30 degrees. Tests: held-out samples of the new and of the old.
+    b  Two classes at a time, in an order drawn from the seed, one pass.
+    c  From scratch, one pass over all samples, shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyinc_host.data import Dataset
+
+TURN = 30  # degrees
+CLASSES_AT_ONCE = 2
+HELD_OUT = 0.1  # of the old domain, where old and new share no domain of the test part
+LESSONS_OF_NEW = 0.6  # of a new domain's samples, per class; the rest is for testing
+
+
+class Part(NamedTuple):
+    """Raw samples in rows, and their classes."""
+
+    samples: np.ndarray
+    labels: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Part:
+        """Those of a mask, or at these positions in this order."""
+        return Part(self.samples[chosen], self.labels[chosen])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Course:
+    """One stream of lessons, and what is tested after it."""
+
+    lessons: Part
+    tests: dict[str, Part]
+    before: Part | None = None
+
+
+def train_part(dataset: Dataset) -> Part:
+    return Part(dataset.train_samples, dataset.train_labels)
+
+
+def test_part(dataset: Dataset) -> Part:
+    return Part(dataset.test_samples, dataset.test_labels)
+
+
+# ---- b and c ----
+
+
+def class_incremental(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
+    generator = np.random.default_rng(seed)
+    train = train_part(dataset)
+    classes = generator.permutation(np.unique(train.labels))
+    groups = [classes[i : i + CLASSES_AT_ONCE] for i in range(0, len(classes), CLASSES_AT_ONCE)]
+    order = [generator.permutation(np.flatnonzero(np.isin(train.labels, g))) for g in groups]
+    return [Course(train.take(np.concatenate(order)), {"all": test_part(dataset)})]
+
+
+def from_scratch(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
+    train = train_part(dataset)
+    order = np.random.default_rng(seed).permutation(len(train))
+    return [Course(train.take(order), {"all": test_part(dataset)})]
+
+
+# ---- a ----
+
+
+def under_drift(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
+    generator = np.random.default_rng(seed)
+    if drift == "rotated":
+        return [_rotated(dataset, generator)]
+    return list(_domains(dataset, generator, validation))
+
+
+def _rotated(dataset: Dataset, generator: np.random.Generator) -> Course:
+    """One half of the training images upright, before; the other half turned, as lessons."""
+    train, test = train_part(dataset), test_part(dataset)
+    order = generator.permutation(len(train))
+    half = len(train) // 2
+    lessons = _turned(train.take(order[half:]), dataset.shape)
+    tests = {"new": _turned(test, dataset.shape), "old": test}
+    return Course(lessons, tests, train.take(order[:half]))
+
+
+def _turned(part: Part, shape: tuple[int, ...]) -> Part:
+    from scipy.ndimage import rotate  # comes with scikit-learn
+
+    images = part.samples.reshape(len(part), *shape)
+    turned = rotate(images, TURN, axes=(1, 2), reshape=False, order=1)
+    return Part(turned.reshape(len(part), -1), part.labels)
+
+
+def domains(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Where each training and test sample comes from; ValueError where that is not known."""
+    found = getattr(dataset, "train_domains", None), getattr(dataset, "test_domains", None)
+    if found[0] is None or found[1] is None:
+        raise ValueError(f"dataset {dataset.name} has no domains")
+    return found
+
+
+def _domains(
+    dataset: Dataset, generator: np.random.Generator, validation: bool
+) -> Iterator[Course]:
+    """Where the test part has domains of its own (people), each of them in turn is new; else the
+    last is, or to choose settings the last but one, which leaves the last alone."""
+    train, test = train_part(dataset), test_part(dataset)
+    of_train, of_test = domains(dataset)
+    strangers = np.setdiff1d(of_test, of_train)
+    if len(strangers):
+        order = generator.permutation(len(train))
+        kept = ~_last(train.labels[order], HELD_OUT)
+        before, held_out = train.take(order[kept]), train.take(order[~kept])
+        for stranger in strangers:
+            own = test.take(of_test == stranger)
+            rest = _last(own.labels, 1 - LESSONS_OF_NEW)
+            lessons = own.take(generator.permutation(np.flatnonzero(~rest)))
+            yield Course(lessons, {"new": own.take(rest), "old": held_out}, before)
+        return
+    names = np.unique(of_train)
+    names = names[:-1] if validation else names
+    new, old = names[-1:], names[:-1]
+    if not len(old):
+        raise ValueError(
+            f"dataset {dataset.name} has too few domains: {', '.join(map(str, names))}"
+        )
+    lessons = train.take(generator.permutation(np.flatnonzero(np.isin(of_train, new))))
+    before = train.take(generator.permutation(np.flatnonzero(np.isin(of_train, old))))
+    tests = {"new": test.take(np.isin(of_test, new)), "old": test.take(np.isin(of_test, old))}
+    yield Course(lessons, tests, before)
+
+
+def _last(labels: np.ndarray, share: float) -> np.ndarray:
+    """A mask of the last share of every class, in the order given: neighbours in a recording, which
+    resemble each other, come to lie on the same side."""
+    mask = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        mask[members[len(members) - round(share * len(members)) :]] = True
+    return mask
+
+
+PROTOCOLS: dict[str, Callable[[Dataset, str, int, bool], list[Course]]] = {
+    "b": class_incremental,
+    "c": from_scratch,
+    "a": under_drift,
+}
+TITLES = {
+    "a": "(a) fine-tuning under drift",
+    "b": "(b) class-incremental, two classes at a time, one pass",
+    "c": "(c) from scratch, batch 1, one pass over shuffled samples",
+}
+
+
+def joint(course: Course, seed: int) -> Course:
+    """The same samples without the difficulty: shuffled; in (a) among as many of the old domain."""
+    generator = np.random.default_rng(seed)
+    lessons = course.lessons
+    if course.before is not None:
+        old = course.before.take(generator.permutation(len(course.before))[: len(lessons)])
+        lessons = Part(*map(np.concatenate, zip(lessons, old, strict=True)))
+    shuffled = lessons.take(generator.permutation(len(lessons)))
+    return Course(shuffled, course.tests, course.before)

@@ -1,0 +1,198 @@
+"""The datasets of the table: how their samples are scaled, which network learns them, and the
+settings, which were chosen on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+
+from tinyinc_host import data
+from tinyinc_host.bench_accuracy import SPARSE
+from tinyinc_host.data import Dataset
+from tinyinc_host.network import Layer, conv, dense, max_pool
+from tinyinc_host.pretrain import Schedule
+
+VALIDATION_SHARE = 1 / 6
+LARGEST_IMAGE = 32  # pixels of a side; larger ones are averaged down
+PRETRAINING = Schedule(epochs=2, learning_rate=0.02)
+Settings = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A dataset, the network all methods share, and their settings.
+
+    drift: what protocol (a) changes, "rotated" images or the dataset's own "domains"; "" for none.
+    offset, scale: of raw values (None: so that the training samples have mean 0 and deviation 1);
+    clip: range of the scaled values. memory: slots, as a share of the training samples.
+    consolidation: lessons of it after the stream, as a share of the stream's.
+    """
+
+    data: str
+    title: str
+    hidden: tuple[Layer, ...]
+    rate: float = 0.02
+    drift: str = ""
+    image: bool = False  # do the layers take images?
+    spectrum: bool = False  # are the samples waves, whose spectrum is what is learned?
+    offset: float | None = None
+    scale: float | None = None
+    clip: tuple[float, float] = (-4.0, 4.0)
+    memory: float = 0.01
+    consolidation: float = 0.05
+    tinyinc: Settings = field(default_factory=dict)  # as in Net.configure()
+    rules: dict[str, Settings] = field(default_factory=lambda: SPARSE)
+    pretraining: Schedule = PRETRAINING
+
+
+PIXELS = {"offset": 0.0, "scale": 1 / 255, "clip": (0.0, 1.0)}
+
+
+def _sampled(error: float, hidden: float, inputs: float, **more: float) -> Settings:
+    return {
+        "error_threshold": error,
+        "hidden_ratio": hidden,
+        "input_threshold": inputs,
+        "replay": 1,
+        **more,
+    }
+
+
+def _photos(name: str, title: str, channels: tuple[int, ...] = (8, 16, 32), **more) -> Setup:
+    """Small colour images, with a small convolutional network."""
+    layers = [(conv(n, 3, padding="same"), max_pool(2)) for n in channels]
+    hidden = tuple(layer for pair in layers for layer in pair)
+    centred = {"offset": 127.5, "scale": 1 / 64, "clip": (-2.0, 2.0)}
+    usual = {"rate": 2.0**-7, "image": True, "tinyinc": _sampled(1.0, 0.3, 0.1, vote=4)}
+    return Setup(name, title, hidden, **{**centred, **usual, **more})
+
+
+SETUPS = {
+    "mnist": Setup(
+        "mnist",
+        "MNIST",
+        (dense(128),),
+        drift="rotated",
+        tinyinc=_sampled(0.5, 0.5, 0.05, vote=16),
+        **PIXELS,
+    ),
+    "har": Setup(
+        "uci_har6_win_i8_25hz",
+        "UCI HAR windows",
+        (dense(128),),
+        drift="domains",
+        tinyinc=_sampled(1.0, 0.3, 0.05, vote=4),
+    ),
+    "keywords": Setup(
+        "speech_cmds_mfcc_i8",
+        "Speech Commands MFCC",
+        (dense(128),),
+        offset=0.0,
+        scale=1 / 32,
+        tinyinc=_sampled(0.5, 0.5, 0.05, vote=4),
+    ),
+    "cwru": Setup(
+        "cwru_de12k_i16",
+        "CWRU bearings, spectra",
+        (dense(64),),
+        drift="domains",
+        spectrum=True,
+        tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
+    ),
+    "wand": Setup(
+        "magic_wand",
+        "magic-wand gestures",
+        (dense(64),),
+        drift="domains",
+        tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
+    ),
+    "charms": Setup(
+        "magic_wand_charms",
+        "magic-wand charms",
+        (dense(64),),
+        memory=0.1,
+        tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
+    ),
+    "bed": Setup(
+        "speech_bed_cat_happy_logmel_i8",
+        "three words, log-mel",
+        (dense(64),),
+        tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
+    ),
+    "toycar": Setup(
+        "toycar_logmel_i8",
+        "DCASE2020 ToyCar",
+        (dense(32),),
+        tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
+    ),
+    "cifar10": _photos("cifar10_2000pc", "CIFAR-10 (2000 per class)", drift="rotated"),
+    "cifar100": _photos("cifar100_50pc", "CIFAR-100 (50 per class)", memory=0.02),
+    "flowers": _photos("flowers5_32px", "Flowers, 32 px"),
+    "food": _photos("food20_32px", "Food, 20 classes, 32 px"),
+    "core50": _photos("core50_mini_128px", "CORe50, 90 frames (smoke)", memory=0.2),
+}
+FIRST = ("mnist", "har", "keywords")  # a table of these alone is of use
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How raw values become what a network sees."""
+
+    offset: float
+    scale: float
+    low: float
+    high: float
+
+    def apply(self, raw: np.ndarray) -> np.ndarray:
+        """Scaled and clipped, float32."""
+        scaled = (raw.astype(np.float32) - np.float32(self.offset)) * np.float32(self.scale)
+        return scaled.clip(self.low, self.high, out=scaled)
+
+
+def scaling_of(setup: Setup, samples: np.ndarray) -> Scaling:
+    offset = float(samples.mean()) if setup.offset is None else setup.offset
+    scale = 1 / float(samples.std()) if setup.scale is None else setup.scale
+    return Scaling(offset, scale, *setup.clip)
+
+
+@lru_cache(maxsize=1)
+def load(name: str, validation: bool = False) -> Dataset:
+    """The dataset of a setup, as its methods see it."""
+    setup = SETUPS[name]
+    dataset = data.load(setup.data)
+    if setup.spectrum:
+        dataset = _changed(dataset, spectrum)
+    if setup.image and max(dataset.shape[:2]) > LARGEST_IMAGE:
+        dataset = _changed(dataset, lambda rows: smaller(rows, dataset.shape))
+    return data.hold_out(dataset, VALIDATION_SHARE, seed=0) if validation else dataset
+
+
+def _changed(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Dataset:
+    """The same set with other samples."""
+    train, test = change(dataset.train_samples), change(dataset.test_samples)
+    return replace(
+        dataset,
+        train_samples=train.reshape(len(train), -1),
+        test_samples=test.reshape(len(test), -1),
+        shape=train.shape[1:],
+        low=float(train.min()),
+        high=float(train.max()),
+    )
+
+
+def spectrum(waves: np.ndarray) -> np.ndarray:
+    """Logarithm of the magnitudes of a Hann window's spectrum: (count, values / 2 + 1), float32."""
+    window = np.hanning(waves.shape[1])
+    return np.log1p(np.abs(np.fft.rfft(waves * window, axis=1))).astype(np.float32)
+
+
+def smaller(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Images averaged down in whole blocks to at most LARGEST_IMAGE pixels a side."""
+    factor = -(-max(shape[:2]) // LARGEST_IMAGE)
+    height, width = shape[0] // factor, shape[1] // factor
+    images = rows.reshape(len(rows), *shape)[:, : height * factor, : width * factor]
+    blocks = images.reshape(len(rows), height, factor, width, factor, *shape[2:])
+    return blocks.mean((2, 4)).round().astype(rows.dtype)
