@@ -52,8 +52,9 @@ def parse(text: str) -> tuple[tuple[str, float], ...]:
     for word in text.split(",") if text else ():
         name, _, value = word.partition("=")
         try:
-            pairs.append((name.strip(), float(value)))
-        except ValueError:
+            number = float(value)
+            pairs.append((name.strip(), int(number) if number.is_integer() else number))
+        except (ValueError, OverflowError):
             raise ValueError(f"'{word}' is no setting, expected NAME=NUMBER") from None
     return tuple(pairs)
 

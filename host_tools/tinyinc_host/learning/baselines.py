@@ -116,6 +116,8 @@ class NearestNeighbour(Baseline):
         return slot
 
     def classify(self, x: np.ndarray) -> np.ndarray:
+        if not self.used:
+            raise ValueError(f"no prototype fits {self.budget} bytes")
         order = [(slot, label) for label, slots in self.members.items() for slot in slots]
         slots, labels = np.array(order).T
         distances = self.norms[slots] - 2 * (self.quantise(x) @ self.prototypes[slots].T)

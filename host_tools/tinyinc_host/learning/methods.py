@@ -17,7 +17,7 @@ from tinyinc_host import network
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
 from tinyinc_host.export import fill_memory, with_memory
-from tinyinc_host.pretrain import pretrain
+from tinyinc_host.pretrain import Schedule, pretrain
 
 from .baselines import NearestMean, NearestNeighbour, StreamingLda
 from .method import Method
@@ -51,7 +51,7 @@ class Bench:
         """Exemplars that TinyInc may keep."""
         return max(self.classes, int(self.setup.memory * len(self.dataset.train_labels)))
 
-    def network(self, slots: int = 0, labels: tuple[int, ...] = (), **settings) -> tinyinc.Net:
+    def network(self, slots: int = 0, labels: tuple[int, ...] = ()) -> tinyinc.Net:
         """A network that has learned nothing, with room for all classes."""
         dataset, setup, scaling = self.dataset, self.setup, self.scaling
         shape = network.image_shape(dataset.shape) if setup.image else (dataset.inputs,)
@@ -63,7 +63,6 @@ class Bench:
             memory=slots,
             label_bytes=4,
             seed=self.seed + 1,
-            **settings,
         )
 
     def dense_macs(self) -> tuple[int, int]:
@@ -83,7 +82,8 @@ class Bench:
             net = self.network()
             names = range(self.classes)
             span = (self.dataset.low, self.dataset.high)
-            pretrain(net, *before, names, self.setup.pretraining, span, self.seed)
+            schedule = Schedule(self.setup.epochs, self.setup.rate)
+            pretrain(net, *before, names, schedule, span, self.seed)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(f".{os.getpid()}")
             net.save(str(part))
@@ -99,7 +99,8 @@ class Network(Method):
     def __init__(self, bench: Bench, rule: str, **settings: float) -> None:
         self.bench = bench
         self.settings = {"rule": rule, "replay": 0, "learning_rate": bench.setup.rate, **settings}
-        self.net = bench.network(self.slots, **self.settings)
+        self.net = bench.network(self.slots)
+        self.net.configure(**self.settings)
         self.backward_macs = 0
 
     def begin(self, before: Part) -> None:
@@ -154,8 +155,7 @@ class TinyInc(Network):
 
     def __init__(self, bench: Bench) -> None:
         self.slots = bench.slots
-        settings = dict(bench.setup.tinyinc)
-        super().__init__(bench, "sampled", **settings)
+        super().__init__(bench, "sampled", **bench.setup.tinyinc)
         self.lessons = 0
 
     def begin(self, before: Part) -> None:

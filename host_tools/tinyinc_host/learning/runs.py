@@ -20,6 +20,7 @@ from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 import tinyinc
+from tinyinc import image
 from tinyinc_host.bench import FOLDER as BENCHES
 from tinyinc_host.bench_accuracy import core_print, in_processes
 
@@ -66,6 +67,7 @@ class Outcome:
     whole network that leave nothing out; the rest as Method has it."""
 
     accuracy: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)  # the lessons, where something was
     without_vote: dict[str, float] = field(default_factory=dict)
     backward: float | None = None
     macs: float = 0.0
@@ -106,15 +108,16 @@ def _execute(run: Run) -> Outcome:
 def _take(run: Run, bench: Bench, course: Course) -> Outcome:
     """One course."""
     method = METHODS[run.method](bench)
-    lessons = course.lessons
+    lessons, before = course.lessons, {}
     if course.before is not None:
         method.begin(course.before)
+        before = _accuracies(method.predict, course)
     if run.method == "joint":
         lessons = protocols.joint(course, run.seed).lessons
     for sample, label in zip(lessons.samples, lessons.labels.tolist(), strict=True):
         method.learn(sample, label)
     method.end()
-    return _judge(method, bench, course)
+    return replace(_judge(method, bench, course), before=before)
 
 
 def _judge(method: Method, bench: Bench, course: Course) -> Outcome:
@@ -163,7 +166,7 @@ def average(outcomes: Sequence[Outcome]) -> Outcome:
             part: float(np.mean([getattr(outcome, name)[part] for outcome in outcomes]))
             for part in getattr(first, name)
         }
-        for name in ("accuracy", "without_vote")
+        for name in ("accuracy", "before", "without_vote")
     }
     sums = {
         name: sum(getattr(outcome, name) for outcome in outcomes)
@@ -182,8 +185,11 @@ def plan(
     changed: tuple[tuple[str, float], ...] = (),
 ) -> list[Run]:
     """The runs in their order: first the datasets that a table needs most, under b, c, a, seed
-    after seed; then the others. ValueError for a word that `only` must not have."""
+    after seed; then the others. ValueError for a word or a setting that there is not."""
     wanted = choose(only)
+    for name, value in changed:
+        if name not in CHANGEABLE:
+            image.check_setting(name, value)
     others = tuple(name for name in SETUPS if name not in FIRST)
     return [
         Run(name, protocol, method, seed, validation, changed)
@@ -213,8 +219,9 @@ def choose(only: str) -> list[set[str]]:
 
 def makes_sense(name: str, protocol: str, method: str) -> bool:
     """Protocol a needs a drift; in c, joint training would be the full rule again."""
-    if protocol == "a":
-        return bool(SETUPS[name].drift)
+    setup = SETUPS[name]
+    if protocol not in setup.protocols or (protocol == "a" and not setup.drift):
+        return False
     return (protocol, method) != ("c", "joint")
 
 
@@ -291,20 +298,20 @@ def setup_print(run: Run) -> str:
 
 
 @cache
-def _budget(name: str, memory: float) -> int:
+def base_budget(name: str, memory: float) -> int:
     bench = Bench(replace(SETUPS[name], memory=memory), settings.load(name), 0, FOLDER)
     return bench.budget()
 
 
 def budget(run: Run) -> int:
-    return _budget(run.dataset, run.setup.memory)
+    return base_budget(run.dataset, run.setup.memory)
 
 
 def network_print(run: Run) -> str:
     """Of the network that is pre-trained for this run."""
     setup = run.setup
     needs = [run.dataset, run.seed, run.validation, data_print(run.dataset)[0], engine_print()]
-    needs += [repr((setup.hidden, setup.rate, setup.pretraining, setup.drift))]
+    needs += [repr((setup.hidden, setup.rate, setup.epochs, setup.drift))]
     needs += [source_print(Path(__file__).parent, "protocols.py")]
     return f"{run.dataset}-{_hash(needs)}"
 

@@ -13,11 +13,9 @@ from tinyinc_host import data
 from tinyinc_host.bench_accuracy import SPARSE
 from tinyinc_host.data import Dataset
 from tinyinc_host.network import Layer, conv, dense, max_pool
-from tinyinc_host.pretrain import Schedule
 
 VALIDATION_SHARE = 1 / 6
 LARGEST_IMAGE = 32  # pixels of a side; larger ones are averaged down
-PRETRAINING = Schedule(epochs=2, learning_rate=0.02)
 Settings = dict[str, float]
 
 
@@ -28,7 +26,8 @@ class Setup:
     drift: what protocol (a) changes, "rotated" images or the dataset's own "domains"; "" for none.
     offset, scale: of raw values (None: so that the training samples have mean 0 and deviation 1);
     clip: range of the scaled values. memory: slots, as a share of the training samples.
-    consolidation: lessons of it after the stream, as a share of the stream's.
+    consolidation: lessons of it after the stream, as a share of the stream's. protocols: that are
+    of interest.
     """
 
     data: str
@@ -43,9 +42,10 @@ class Setup:
     clip: tuple[float, float] = (-4.0, 4.0)
     memory: float = 0.01
     consolidation: float = 0.05
+    protocols: str = "bca"
     tinyinc: Settings = field(default_factory=dict)  # as in Net.configure()
     rules: dict[str, Settings] = field(default_factory=lambda: SPARSE)
-    pretraining: Schedule = PRETRAINING
+    epochs: int = 3  # of pre-training
 
 
 PIXELS = {"offset": 0.0, "scale": 1 / 255, "clip": (0.0, 1.0)}
@@ -84,6 +84,7 @@ SETUPS = {
         "UCI HAR windows",
         (dense(128),),
         drift="domains",
+        epochs=6,
         tinyinc=_sampled(1.0, 0.3, 0.05, vote=4),
     ),
     "keywords": Setup(
@@ -107,6 +108,8 @@ SETUPS = {
         "magic-wand gestures",
         (dense(64),),
         drift="domains",
+        memory=0.1,
+        epochs=50,
         tinyinc=_sampled(1.0, 0.3, 0.1, vote=4),
     ),
     "charms": Setup(
@@ -134,6 +137,9 @@ SETUPS = {
     "food": _photos("food20_32px", "Food, 20 classes, 32 px"),
     "core50": _photos("core50_mini_128px", "CORe50, 90 frames (smoke)", memory=0.2),
 }
+SETUPS["mnist10"] = replace(
+    SETUPS["mnist"], title="MNIST, ten exemplars per class", memory=1 / 600, protocols="b"
+)
 FIRST = ("mnist", "har", "keywords")  # a table of these alone is of use
 
 

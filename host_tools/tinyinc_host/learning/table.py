@@ -15,12 +15,12 @@ from . import methods, protocols
 from .runs import Outcome, Results, Run, missing, outcomes, unfit
 from .settings import SETUPS
 
-TELLS = {"a": ("new", "old"), "b": ("all",), "c": ("all",)}  # test sets
+TELLS = {"b": ("all",), "c": ("all",), "a": ("new", "old")}  # protocols and their test sets
 
 # What the papers say, of their own networks and boards: not measured here.
 PUBLISHED = {
     ("cifar10", "tinyprop2"): "-0.82 points against full training",
-    ("", "tinyinc"): "distillation with size adaption: 43 % of the FLOPs at 1 point, 1 % of data",
+    ("", "tinyinc"): "43 % of the FLOPs at -1 point, 1 % of the data",
 }
 
 
@@ -31,7 +31,11 @@ class Row:
     dataset: str
     protocol: str
     method: str
-    outcomes: tuple[Outcome, ...]
+    by_seed: dict[int, Outcome]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return list(self.by_seed.values())
 
     def mean(self, name: str) -> float:
         """Of a number of the outcomes, or 0 where there is none."""
@@ -46,7 +50,7 @@ class Row:
 
     @property
     def first(self) -> Outcome:
-        return self.outcomes[0]
+        return next(iter(self.by_seed.values()))
 
     @property
     def fits(self) -> bool:
@@ -59,23 +63,20 @@ Rows = dict[tuple[str, str, str], Row]
 
 def rows_of(found: dict[Run, Outcome]) -> Rows:
     """What can be told, in the order of the tables."""
-    groups: dict[tuple[str, str, str], list[tuple[int, Outcome]]] = {}
-    for run, outcome in found.items():
-        if not outcome.error:
-            where = (run.dataset, run.protocol, run.method)
-            groups.setdefault(where, []).append((run.seed, outcome))
-    order = [list(kind) for kind in (SETUPS, "bca", methods.METHODS)]
-    rows = {}
-    for where in sorted(groups, key=lambda key: [k.index(v) for k, v in zip(order, key)]):
-        done = [outcome for _, outcome in sorted(groups[where], key=lambda pair: pair[0])]
-        rows[where] = Row(*where, tuple(done))
-    return rows
+    found = {run: outcome for run, outcome in found.items() if not outcome.error}
+    order = [(name, p, m) for p in TELLS for name in SETUPS for m in methods.METHODS]
+    groups: dict[tuple[str, str, str], dict[int, Outcome]] = {}
+    for run in sorted(found, key=lambda run: run.seed):
+        where = run.dataset, run.protocol, run.method
+        groups.setdefault(where, {})[run.seed] = found[run]
+    return {where: Row(*where, groups[where]) for where in order if where in groups}
 
 
 # ---- Markdown ----
 
 HEAD = (
     "accuracy, %",
+    "before, %",
     "without vote, %",
     "backward MACs",
     "all MACs",
@@ -88,18 +89,19 @@ HEAD = (
 )
 LEGEND = """\
 Accuracy is the mean over seeds ± their standard deviation; under (a) on held-out samples of the
-new domain, then of the old. MACs are multiply-accumulates of the lessons (and of what follows them
-while the board is idle) against a dense forward and backward pass of the whole network for each
-lesson. All bytes: network and memory; those marked * take more than TinyInc does, and are shown
-with what they take. RAM: with what the work needs. Published: what the papers say of their own
-networks, not measured here.
+new domain, then of the old; before: after pre-training, before the lessons. Without vote: by the
+network alone. MACs are multiply-accumulates of the lessons (and of what follows them while the
+board is idle) against a dense forward and backward pass of the whole network for each lesson. All
+bytes: network and memory; those marked * take more than TinyInc does, and are shown with what they
+take. RAM: with what the work needs. Published, not measured here: what the papers say of their own
+networks (TinyPropv2, arXiv 2409.07109; distillation with model size adaption, arXiv 2409.07114).
 """
 
 
 def markdown(rows: Rows, planned: Sequence[Run], reasons: dict[Run, str]) -> str:
     """All tables, then what has not run."""
     parts = ["# Learning without forgetting\n", LEGEND]
-    for protocol in ("b", "c", "a"):
+    for protocol in TELLS:
         parts += _section(protocol, [row for row in rows.values() if row.protocol == protocol])
     return "\n".join([*parts, "## What has not run\n", left_out(rows, planned, reasons)])
 
@@ -111,7 +113,8 @@ def _section(protocol: str, rows: Sequence[Row]) -> list[str]:
         lines = [f"| {' | '.join(('method', *HEAD))} |", f"|---{'|---' * len(HEAD)}|"]
         lines += [f"| {' | '.join(cells(row))} |" for row in own]
         lessons, seeds = own[0].first.lessons, max(len(row.outcomes) for row in own)
-        title = f"### {SETUPS[name].title}, {lessons} lessons, {seeds} seeds\n"
+        memory = f"memory {100 * SETUPS[name].memory:.2g} % of the training set"
+        title = f"### {SETUPS[name].title}: {lessons} lessons, {memory}, {seeds} seeds\n"
         parts += [title, "\n".join(lines) + "\n"]
     return parts
 
@@ -123,6 +126,7 @@ def cells(row: Row) -> list[str]:
     return [
         methods.TITLES[row.method],
         _percent([row.accuracy(part) for part in tells]),
+        _percent([row.accuracy(part, "before") for part in tells]),
         _percent([row.accuracy(part, "without_vote") for part in tells]),
         "" if first.backward is None else f"{row.mean('backward'):.3f}",
         f"{row.mean('macs'):.3f}",
@@ -141,22 +145,18 @@ def _percent(pairs: Sequence[tuple[float, float] | None]) -> str:
 
 def left_out(rows: Rows, planned: Sequence[Run], reasons: dict[Run, str]) -> str:
     """Planned runs without an outcome, and why where it is known."""
-    done = sum(len(row.outcomes) for row in rows.values())
-    waiting: dict[tuple[str, str], int] = {}
+    waiting: dict[tuple[str, str, str], list[Run]] = {}
     for run in planned:
-        if run in reasons:
-            where = (f"{run.dataset} ({run.protocol}), {run.method}", reasons[run])
-        elif any(run.seed < len(row.outcomes) for row in [rows.get(_key(run))] if row):
-            continue
-        else:
-            where = (f"{run.dataset} ({run.protocol})", "not yet")
-        waiting[where] = waiting.get(where, 0) + 1
-    lines = [f"- {name}: {count} runs, {why}" for (name, why), count in waiting.items()]
+        row = rows.get((run.dataset, run.protocol, run.method))
+        if run in reasons or row is None or run.seed not in row.by_seed:
+            why = reasons.get(run, "not yet")
+            waiting.setdefault((run.dataset, run.protocol, why), []).append(run)
+    lines = []
+    for (name, protocol, why), runs in waiting.items():
+        names = ", ".join(dict.fromkeys(run.method for run in runs))
+        lines.append(f"- {name} ({protocol}), {names}: {len(runs)} runs, {why}")
+    done = len(planned) - sum(map(len, waiting.values()))
     return "\n".join([f"{done} of {len(planned)} runs are done.\n", *lines]) + "\n"
-
-
-def _key(run: Run) -> tuple[str, str, str]:
-    return run.dataset, run.protocol, run.method
 
 
 # ---- what was asked for ----
@@ -168,7 +168,7 @@ BACKWARD_OF = {  # where more is allowed
     ("cifar10", "a"): 0.15,
     ("cifar10", "c"): 0.15,
 }
-LEAST = {("mnist", "b"): 95.0}  # percent
+LEAST = {("mnist", "b"): 95.0, ("mnist10", "b"): 92.5}  # percent
 MOST_BEHIND = {  # points, and whom
     ("har", "b"): (1.0, "joint"),
     ("keywords", "b"): (10.0, "joint"),
@@ -254,7 +254,7 @@ def write_all(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(text)
     judged = results_of(rows)
-    write(folder / "table.json", judged)
+    write(folder.with_suffix(".json"), judged)  # where bench-report finds it
     say(text)
     for result in judged:
         if result.holds is False:
