@@ -1,6 +1,6 @@
 """The protocols of the learning benchmark: which lessons there are, and what is tested."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +8,6 @@ import pytest
 from tinyinc_host.data import Dataset
 from tinyinc_host.learning.protocols import PROTOCOLS, Part, joint
 from tinyinc_host.learning.settings import smaller, spectrum
-
-
-@dataclass(frozen=True)
-class WithDomains(Dataset):
-    train_domains: np.ndarray | None = None
-    test_domains: np.ndarray | None = None
 
 
 def make(train=120, test=60, classes=5, shape=(4,), **more):
@@ -24,7 +18,7 @@ def make(train=120, test=60, classes=5, shape=(4,), **more):
     labels = generator.permutation(np.arange(train + test) % classes)
     halves = samples[:train], labels[:train], samples[train:], labels[train:]
     names = tuple("abcdefgh"[:classes])
-    return WithDomains("made", *halves, names, -99.0, 999.0, shape, **more)
+    return Dataset("made", *halves, names, -99.0, 999.0, shape, **more)
 
 
 def numbers(part):

@@ -102,21 +102,15 @@ def _turned(part: Part, shape: tuple[int, ...]) -> Part:
     return Part(turned.reshape(len(part), -1), part.labels)
 
 
-def domains(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Where each training and test sample comes from; ValueError where that is not known."""
-    found = getattr(dataset, "train_domains", None), getattr(dataset, "test_domains", None)
-    if found[0] is None or found[1] is None:
-        raise ValueError(f"dataset {dataset.name} has no domains")
-    return found
-
-
 def _domains(
     dataset: Dataset, generator: np.random.Generator, validation: bool
 ) -> Iterator[Course]:
     """Where the test part has domains of its own (people), each of them in turn is new; else the
     last is, or to choose settings the last but one, which leaves the last alone."""
     train, test = train_part(dataset), test_part(dataset)
-    of_train, of_test = domains(dataset)
+    of_train, of_test = dataset.train_domains, dataset.test_domains
+    if of_train is None or of_test is None:
+        raise ValueError(f"dataset {dataset.name} has no domains")
     strangers = np.setdiff1d(of_test, of_train)
     if len(strangers):
         order = generator.permutation(len(train))

@@ -258,7 +258,7 @@ def data_print(name: str) -> tuple[str, int, int, bool]:
     made = hashlib.sha256()
     for array in (dataset.train_samples, dataset.train_labels, dataset.test_samples):
         made.update(np.ascontiguousarray(array).view(np.uint8).data)
-    known = getattr(dataset, "train_domains", None) is not None
+    known = dataset.train_domains is not None
     return made.hexdigest()[:16], len(dataset.labels), dataset.inputs, known
 
 
