@@ -60,8 +60,9 @@ bench-engine: $(READY) ## Count the engine's work on emulated microcontrollers: 
 bench-accuracy: $(READY) ## Measure q8 and the rules on real data in TINYINC_DATA: build/bench/accuracy.json
 	@$(BIN)/python -m tinyinc_host.bench_accuracy
 
+# ONLY=mnist,b,tinyinc: of these datasets, protocols and methods.
 bench-learning: $(READY) ## Compare learners that must not forget, on TINYINC_DATA: build/bench/learning
-	@$(BIN)/python -m tinyinc_host.learning
+	@$(BIN)/python -m tinyinc_host.learning --only '$(ONLY)'
 
 bench-report: $(READY) ## Print all that was measured as one table
 	@$(BIN)/tinyinc bench-report
