@@ -11,9 +11,9 @@ import pytest
 from rich.progress import Progress
 
 from tinyinc_host import data
-from tinyinc_host.learning import figures, runs, settings, table
+from tinyinc_host.learning import figures, kept, runs, settings, table
+from tinyinc_host.learning.kept import Outcome, Results, Run
 from tinyinc_host.learning.methods import METHODS
-from tinyinc_host.learning.runs import Outcome, Results, Run
 from tinyinc_host.network import dense
 
 QUIET = {"drift": "rotated", "memory": 0.1, "rate": 0.05, "epochs": 2}
@@ -29,17 +29,15 @@ def blobs(tmp_path, monkeypatch):
     samples = (centres[labels] + generator.normal(0, 40, (400, 9))).round().clip(-128, 127)
     np.savez(tmp_path / "blobs.npz", X=samples.reshape(-1, 3, 3).astype(np.int8), y=labels)
     monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path))
-    setups = {"blobs": settings.Setup("blobs", "blobs", (dense(16),), **QUIET)}
-    monkeypatch.setattr(settings, "SETUPS", setups)
-    monkeypatch.setattr(table, "SETUPS", setups)
-    monkeypatch.setattr(figures, "SETUPS", setups)
-    monkeypatch.setattr(runs, "SETUPS", setups)
-    monkeypatch.setattr(runs, "FIRST", ("blobs",))
+    for name in list(settings.SETUPS):
+        monkeypatch.delitem(settings.SETUPS, name)
+    setup = settings.Setup("blobs", "blobs", (dense(16),), **QUIET)
+    monkeypatch.setitem(settings.SETUPS, "blobs", setup)
     monkeypatch.setattr(runs, "FOLDER", tmp_path / "learning")
     monkeypatch.setattr(
         runs, "in_processes", lambda work, items: ((item, work(item)) for item in items)
     )
-    caches = (settings.load, runs.data_print, runs.base_budget)
+    caches = (settings.load, kept.facts_of, kept.base_budget)
     for cache in caches:
         cache.cache_clear()
     yield tmp_path / "learning"
@@ -155,14 +153,14 @@ def test_what_is_done_is_not_run_again(blobs, monkeypatch):
 
 def test_another_setting_or_dataset_is_another_run(blobs, monkeypatch):
     run = Run("blobs", "b", "tinyinc", 0)
-    before = runs.fingerprint(run), runs.fingerprint(replace(run, method="knn"))
+    before = kept.fingerprint(run), kept.fingerprint(replace(run, method="knn"))
     setup = settings.SETUPS["blobs"]
     changed = replace(setup, tinyinc={"vote": 8.0})
     monkeypatch.setitem(settings.SETUPS, "blobs", changed)
-    assert runs.fingerprint(run) != before[0]
-    assert runs.fingerprint(replace(run, method="knn")) == before[1]  # it has no vote
+    assert kept.fingerprint(run) != before[0]
+    assert kept.fingerprint(replace(run, method="knn")) == before[1]  # it has no vote
     monkeypatch.setitem(settings.SETUPS, "blobs", replace(setup, memory=0.2))
-    assert runs.fingerprint(replace(run, method="knn")) != before[1]  # more bytes for all
+    assert kept.fingerprint(replace(run, method="knn")) != before[1]  # more bytes for all
     monkeypatch.setitem(settings.SETUPS, "blobs", setup)
     for other in (
         replace(run, seed=1),
@@ -170,21 +168,22 @@ def test_another_setting_or_dataset_is_another_run(blobs, monkeypatch):
         replace(run, protocol="c"),
         replace(run, changed=(("vote", 2.0),)),
     ):
-        assert runs.fingerprint(other) != before[0]
-    monkeypatch.setattr(runs, "data_print", lambda name: ("other", 4, 9, False))
-    assert runs.fingerprint(run) != before[0]
+        assert kept.fingerprint(other) != before[0]
+    facts = kept.facts_of("blobs")._replace(content="other")
+    monkeypatch.setattr(kept, "facts_of", lambda name: facts)
+    assert kept.fingerprint(run) != before[0]
 
 
 def test_a_line_that_was_cut_off_is_run_again(blobs):
     results, run = Results(blobs / "results.jsonl"), Run("blobs", "b", "mean", 0)
     outcome = Outcome(accuracy={"all": 90.0}, lessons=3)
     results.append(run, outcome)
-    assert results.read() == {runs.fingerprint(run): outcome}
+    assert results.read() == {kept.fingerprint(run): outcome}
     text = results.path.read_text()
     results.path.write_text(text + text[: len(text) // 2])
     other = replace(run, seed=1)
     results.append(other, outcome)
-    assert set(results.read()) == {runs.fingerprint(run), runs.fingerprint(other)}
+    assert set(results.read()) == {kept.fingerprint(run), kept.fingerprint(other)}
 
 
 def test_an_interrupted_measurement_leaves_a_table(blobs, monkeypatch):

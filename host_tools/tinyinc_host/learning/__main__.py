@@ -19,7 +19,7 @@ from tinyinc_host import data
 from tinyinc_host.cli import run
 from tinyinc_host.report import progress_bars
 
-from . import runs, table
+from . import kept, runs, table
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -41,7 +41,7 @@ def learning(
     if not os.environ.get(data.FOLDER_VARIABLE):
         raise ValueError(f"set {data.FOLDER_VARIABLE} to the folder that holds the benchmark data")
     planned = runs.plan(only, seeds, validation, parse(changed))
-    folder = runs.FOLDER / "tried" if validation or changed else runs.FOLDER
+    folder = kept.FOLDER / "tried" if validation or changed else kept.FOLDER
     with progress_bars(Console(), TimeRemainingColumn()) as progress:
         table.measure(planned, folder, progress)
 

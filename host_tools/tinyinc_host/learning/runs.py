@@ -1,87 +1,27 @@
-"""The runs of the table: which there are and in which order, one run, and what is kept of those
-that are done, a line of JSON each.
-
-A run that was kept is not run again while what it depends on is the same: see fingerprint().
-"""
+"""The runs of the table: what one of them does, which there are, and in which order."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-import tinyinc
 from tinyinc import image
-from tinyinc_host.bench import FOLDER as BENCHES
-from tinyinc_host.bench_accuracy import core_print, in_processes
+from tinyinc_host.bench_accuracy import in_processes
 
 from . import protocols, settings
+from .kept import CHANGEABLE, FOLDER, Outcome, Results, Run, facts_of, fingerprint, network_print
 from .method import Method
-from .methods import BASELINES, METHODS, MOST_LDA_INPUTS, Bench
+from .methods import METHODS, MOST_LDA_INPUTS, Bench
 from .protocols import PROTOCOLS, Course
-from .settings import FIRST, SETUPS, Setup
+from .settings import FIRST, SETUPS
 
-FOLDER = BENCHES / "learning"
 SEEDS = 3
 LEAST_CLASSES = 3  # of protocol b: with two, there is but one step
-
-
-@dataclass(frozen=True)
-class Run:
-    """One method on one dataset under one protocol. changed: fields of the setup, and settings of
-    TinyInc, that replace those of the table, to try them out."""
-
-    dataset: str
-    protocol: str
-    method: str
-    seed: int
-    validation: bool = False
-    changed: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def setup(self) -> Setup:
-        setup, changed = SETUPS[self.dataset], dict(self.changed)
-        own = {name: changed.pop(name) for name in CHANGEABLE if name in changed}
-        return replace(setup, tinyinc={**setup.tinyinc, **changed}, **own)
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset}/{self.protocol}/{self.method}/{self.seed}"
-
-
-CHANGEABLE = ("rate", "memory", "consolidation")  # fields of a setup
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to. Accuracies in percent, by test set; MACs against as many lessons of the
-    whole network that leave nothing out; the rest as Method has it."""
-
-    accuracy: dict[str, float] = field(default_factory=dict)
-    before: dict[str, float] = field(default_factory=dict)  # the lessons, where something was
-    without_vote: dict[str, float] = field(default_factory=dict)
-    backward: float | None = None
-    macs: float = 0.0
-    lessons: int = 0
-    predict_macs: int = 0
-    vote_macs: int = 0
-    memory_bytes: int = 0
-    total_bytes: int = 0
-    ram_bytes: int = 0
-    budget: int = 0
-    size: str = ""
-    diverged: int = 0
-    seconds: float = 0.0
-    error: str = ""  # why there is nothing else
 
 
 # ---- one run ----
@@ -226,11 +166,11 @@ def makes_sense(name: str, protocol: str, method: str) -> bool:
 
 
 def missing(runs: Sequence[Run]) -> dict[str, str]:
-    """Setups whose dataset is not at hand or does not fit, and why."""
+    """Setups whose dataset is not at hand, and why."""
     reasons = {}
     for name in {run.dataset: None for run in runs}:
         try:
-            data_print(name)
+            facts_of(name)
         except (ValueError, OSError) as error:
             reasons[name] = str(error)
     return reasons
@@ -238,115 +178,14 @@ def missing(runs: Sequence[Run]) -> dict[str, str]:
 
 def unfit(run: Run) -> str:
     """Why a run cannot be made, though its dataset is there; "" where it can."""
-    classes, inputs, has_domains = data_print(run.dataset)[1:]
-    if run.protocol == "b" and classes < LEAST_CLASSES:
-        return f"{classes} classes"
-    if run.protocol == "a" and run.setup.drift == "domains" and not has_domains:
+    facts = facts_of(run.dataset)
+    if run.protocol == "b" and facts.classes < LEAST_CLASSES:
+        return f"{facts.classes} classes"
+    if run.protocol == "a" and run.setup.drift == "domains" and not facts.has_domains:
         return "its domains are not known"
-    if run.method == "slda" and inputs > MOST_LDA_INPUTS:
-        return f"a covariance of {inputs} values is too large"
+    if run.method == "slda" and facts.inputs > MOST_LDA_INPUTS:
+        return f"a covariance of {facts.inputs} values is too large"
     return ""
-
-
-# ---- what is kept ----
-
-
-@cache
-def data_print(name: str) -> tuple[str, int, int, bool]:
-    """Of a dataset's content; its classes, its values per sample, and whether domains are known."""
-    dataset = settings.load(name)
-    made = hashlib.sha256()
-    for array in (dataset.train_samples, dataset.train_labels, dataset.test_samples):
-        made.update(np.ascontiguousarray(array).view(np.uint8).data)
-    known = dataset.train_domains is not None
-    return made.hexdigest()[:16], len(dataset.labels), dataset.inputs, known
-
-
-@cache
-def engine_print() -> str:
-    """Of the device package and the core as compiled."""
-    return core_print() + source_print(Path(tinyinc.__file__).parent, "*.py")
-
-
-@cache
-def source_print(folder: Path, *names: str) -> str:
-    made = hashlib.sha256()
-    for name in names:
-        for path in sorted(folder.glob(name)):
-            made.update(path.read_bytes())
-    return made.hexdigest()[:16]
-
-
-def fingerprint(run: Run) -> str:
-    """Of all that a run's outcome depends on. Baselines do not depend on the engine, but for the
-    bytes that they get."""
-    here, baseline = Path(__file__).parent, run.method in BASELINES
-    sources = ("protocols.py", "baselines.py" if baseline else "methods.py")
-    needs = [asdict(run), setup_print(run), data_print(run.dataset)[0]]
-    needs += [source_print(here, *sources), budget(run) if baseline else engine_print()]
-    return _hash(needs)
-
-
-def setup_print(run: Run) -> str:
-    """What the network, the data and (but for a baseline) the settings are."""
-    setup = run.setup
-    if run.method in BASELINES:
-        setup = replace(setup, tinyinc={}, rules={}, rate=0, consolidation=0)
-    elif run.method != "tinyinc":
-        setup = replace(setup, tinyinc={}, consolidation=0)
-    return repr(setup)
-
-
-@cache
-def base_budget(name: str, memory: float) -> int:
-    bench = Bench(replace(SETUPS[name], memory=memory), settings.load(name), 0, FOLDER)
-    return bench.budget()
-
-
-def budget(run: Run) -> int:
-    return base_budget(run.dataset, run.setup.memory)
-
-
-def network_print(run: Run) -> str:
-    """Of the network that is pre-trained for this run."""
-    setup = run.setup
-    needs = [run.dataset, run.seed, run.validation, data_print(run.dataset)[0], engine_print()]
-    needs += [repr((setup.hidden, setup.rate, setup.epochs, setup.drift))]
-    needs += [source_print(Path(__file__).parent, "protocols.py")]
-    return f"{run.dataset}-{_hash(needs)}"
-
-
-def _hash(needs: object) -> str:
-    return hashlib.sha256(json.dumps(needs).encode()).hexdigest()[:20]
-
-
-class Results:
-    """The file of results: a line for each run that is done."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, Outcome]:
-        """Outcomes by fingerprint; a line that was cut off is left out."""
-        found = {}
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                found[entry["fingerprint"]] = Outcome(**entry["outcome"])
-            except (ValueError, KeyError, TypeError):
-                continue
-        return found
-
-    def append(self, run: Run, outcome: Outcome) -> None:
-        entry = {"fingerprint": fingerprint(run), "run": asdict(run), "outcome": asdict(outcome)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read() != b"\n":  # the line before was cut off
-                    file.write(b"\n")
-            file.write(json.dumps(entry).encode() + b"\n")
 
 
 def outcomes(

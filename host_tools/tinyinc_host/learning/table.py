@@ -12,7 +12,8 @@ from rich.progress import Progress
 from tinyinc_host.report import Result, at_least, at_most, write
 
 from . import methods, protocols
-from .runs import Outcome, Results, Run, missing, outcomes, unfit
+from .kept import Outcome, Results, Run
+from .runs import missing, outcomes, unfit
 from .settings import SETUPS
 
 TELLS = {"b": ("all",), "c": ("all",), "a": ("new", "old")}  # protocols and their test sets
