@@ -74,6 +74,21 @@ def test_rotated_images_are_the_other_half_and_both_kinds_are_tested():
     assert np.abs(turned[:, 2:4, 2:4].astype(int) - images[120:, 2:4, 2:4]).mean() < 30  # about it
 
 
+def test_another_microphone_moves_each_coefficient_by_a_constant_of_the_seed():
+    cepstra = np.random.default_rng(0).integers(-60, 60, (180, 12)).astype(np.int8)
+    made = make(shape=(4, 3))
+    dataset = replace(
+        made, train_samples=cepstra[:120], test_samples=cepstra[120:], low=-128.0, high=127.0
+    )
+    first, again, other = (courses("a", dataset, seed, "microphone")[0] for seed in (1, 1, 2))
+    moves = first.tests["new"].samples.astype(int) - cepstra[120:]
+    per_coefficient = moves.reshape(60, 4, 3)
+    assert (per_coefficient == per_coefficient[:1, :, :1]).all() and moves.any()
+    assert (first.lessons.samples == again.lessons.samples).all()
+    assert (first.tests["new"].samples != other.tests["new"].samples).any()
+    assert first.lessons.samples.dtype == np.int8 and len(first.before) == 60
+
+
 def test_a_stranger_of_the_test_part_is_a_course_and_others_are_what_was_before():
     people = np.arange(180) % 4
     dataset = make(train_domains=people[:120], test_domains=np.where(people[120:] < 2, 8, 9))

@@ -9,6 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from . import methods
@@ -17,7 +18,11 @@ from .settings import SETUPS
 from .table import TELLS, Row, Rows
 
 COLUMNS = 3
-MARKS = dict(zip(methods.METHODS, "*oDs^Pv<>X", strict=True))
+SHAPES = "*oDs^Pv<>XdphH8"
+STYLES = {
+    name: {"marker": SHAPES[i % len(SHAPES)], "color": f"C{i % 10}"}
+    for i, name in enumerate(methods.METHODS)
+}
 
 
 def draw(rows: Rows, folder: Path) -> list[Path]:
@@ -37,13 +42,19 @@ def _figure(
     names = list(dict.fromkeys(row.dataset for row in rows))
     columns = min(COLUMNS, len(names))
     lines = -(-len(names) // columns)
-    size = (5 * columns + 1, 4 * lines + 0.6)
+    size = (5 * columns + 3, 4 * lines + 0.6)
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for spare in axes.flat[len(names) :]:
         spare.set_axis_off()
     for place, name in zip(axes.flat, names, strict=False):
         place.set_title(SETUPS[name].title)
         panel(place, [row for row in rows if row.dataset == name])
+    shown: dict[str, Artist] = {}
+    for place in axes.flat:
+        handles, labels = place.get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True)) | shown
+    if shown:
+        figure.legend(shown.values(), shown.keys(), loc="outside right center")
     figure.suptitle(TITLES[protocol])
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -51,14 +62,13 @@ def _figure(
 
 def _scatter(axes: Axes, rows: list[Row], value: Callable[[Row], float | None], label: str) -> None:
     part = TELLS[rows[0].protocol][0]
-    for position, row in enumerate(rows):
-        x = value(row)
+    for row in rows:
+        x, (mean, spread) = value(row), row.accuracy(part)
+        style, name = STYLES[row.method], methods.TITLES[row.method]
         if x is None:
-            continue
-        mean, spread = row.accuracy(part)
-        colour = f"C{position}"
-        axes.errorbar(x, mean, spread, fmt=MARKS[row.method], ms=8, capsize=3, color=colour)
-        axes.annotate(row.method, (x, mean), xytext=(7, 4), textcoords="offset points", size=8)
+            axes.axhline(mean, ls=":", label=name, color=style["color"])
+        else:
+            axes.errorbar(x, mean, spread, ls="", ms=9, capsize=3, label=name, **style)
     axes.set_xscale("log")
     axes.margins(0.15)
     axes.set_xlabel(label)
@@ -74,22 +84,21 @@ def _work(axes: Axes, rows: list[Row]) -> None:
     def backward(row: Row) -> float | None:
         return row.mean("backward") or None
 
-    _scatter(axes, rows, backward, "backward MACs, of a dense pass")
+    _scatter(axes, rows, backward, "backward MACs, of a dense pass; dotted: none")
 
 
 def _bars(axes: Axes, rows: list[Row]) -> None:
     tells = TELLS[rows[0].protocol]
     height = 0.8 / len(tells)
-    for shift, part in enumerate(tells):
-        places = [i + (shift - (len(tells) - 1) / 2) * height for i in range(len(rows))]
-        values = [row.accuracy(part) for row in rows]
-        means, spreads = zip(*values, strict=True)
-        axes.barh(places, means, height, xerr=spreads, capsize=2, label=part)
+    colours = [STYLES[row.method]["color"] for row in rows]
+    for number, part in enumerate(tells):
+        places = [i + (number - (len(tells) - 1) / 2) * height for i in range(len(rows))]
+        means, spreads = zip(*[row.accuracy(part) for row in rows], strict=True)
+        style = {"color": colours, "alpha": 0.5 if number else 1.0, "capsize": 2}
+        axes.barh(places, means, height, xerr=spreads, **style)
     axes.set_yticks(range(len(rows)), [row.method for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("accuracy, %")
-    if len(tells) > 1:
-        axes.legend()
+    axes.set_xlabel("accuracy, %" + ("; pale: of the old domain" if len(tells) > 1 else ""))
 
 
 PANELS = {"bytes": _bytes, "work": _work, "accuracy": _bars}

@@ -4,7 +4,8 @@ Each protocol gives courses: lessons in an order drawn from the seed, which all 
 and test sets by name; in (a) also what was learned before.
 
     a  Pre-trained on one domain, one pass over another: another user (a course for each), another
-       load, or images rotated by 30 degrees. Tests: held-out samples of the new and of the old.
+       load, images rotated by 30 degrees, or another microphone, which to cepstral coefficients is
+       a constant for each. Tests: held-out samples of the new and of the old.
     b  Two classes at a time, in an order drawn from the seed, one pass.
     c  From scratch, one pass over all samples, shuffled.
 """
@@ -20,9 +21,13 @@ import numpy as np
 from tinyinc_host.data import Dataset
 
 TURN = 30  # degrees
+COLOUR = 0.5  # of a microphone: in standard deviations of each coefficient
 CLASSES_AT_ONCE = 2
 HELD_OUT = 0.1  # of the old domain, where old and new share no domain of the test part
 LESSONS_OF_NEW = 0.6  # of a new domain's samples, per class; the rest is for testing
+
+
+Change = Callable[[np.ndarray], np.ndarray]  # of raw samples in rows
 
 
 class Part(NamedTuple):
@@ -79,27 +84,49 @@ def from_scratch(dataset: Dataset, drift: str, seed: int, validation: bool) -> l
 
 def under_drift(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
     generator = np.random.default_rng(seed)
-    if drift == "rotated":
-        return [_rotated(dataset, generator)]
+    if drift in CHANGES:
+        return [_changed(dataset, CHANGES[drift](dataset, generator), generator)]
     return list(_domains(dataset, generator, validation))
 
 
-def _rotated(dataset: Dataset, generator: np.random.Generator) -> Course:
-    """One half of the training images upright, before; the other half turned, as lessons."""
+def _changed(dataset: Dataset, change: Change, generator: np.random.Generator) -> Course:
+    """One half of the training samples as they are, before; the other half changed, as lessons."""
     train, test = train_part(dataset), test_part(dataset)
     order = generator.permutation(len(train))
-    half = len(train) // 2
-    lessons = _turned(train.take(order[half:]), dataset.shape)
-    tests = {"new": _turned(test, dataset.shape), "old": test}
-    return Course(lessons, tests, train.take(order[:half]))
+    before, lessons = train.take(order[: len(train) // 2]), train.take(order[len(train) // 2 :])
+    tests = {"new": Part(change(test.samples), test.labels), "old": test}
+    return Course(Part(change(lessons.samples), lessons.labels), tests, before)
 
 
-def _turned(part: Part, shape: tuple[int, ...]) -> Part:
-    from scipy.ndimage import rotate  # comes with scikit-learn
+def rotated(dataset: Dataset, generator: np.random.Generator) -> Change:
+    from scipy.ndimage import rotate  # takes its time
 
-    images = part.samples.reshape(len(part), *shape)
-    turned = rotate(images, TURN, axes=(1, 2), reshape=False, order=1)
-    return Part(turned.reshape(len(part), -1), part.labels)
+    def change(samples: np.ndarray) -> np.ndarray:
+        images = samples.reshape(len(samples), *dataset.shape)
+        turned = rotate(images, TURN, axes=(1, 2), reshape=False, order=1)
+        return turned.reshape(len(samples), -1)
+
+    return change
+
+
+def microphone(dataset: Dataset, generator: np.random.Generator) -> Change:
+    """Samples are cepstra (coefficients, frames): a filter adds its logarithm to each."""
+    samples = dataset.train_samples.reshape(-1, *dataset.shape)
+    deviation = samples.std(axis=(0, 2))
+    offset = (generator.normal(0, COLOUR, len(deviation)) * deviation)[:, None]
+    low, high = dataset.low, dataset.high
+
+    def change(samples: np.ndarray) -> np.ndarray:
+        moved = samples.reshape(len(samples), *dataset.shape) + offset
+        return moved.round().clip(low, high).astype(samples.dtype).reshape(len(samples), -1)
+
+    return change
+
+
+CHANGES: dict[str, Callable[[Dataset, np.random.Generator], Change]] = {
+    "rotated": rotated,
+    "microphone": microphone,
+}
 
 
 def _domains(

@@ -28,7 +28,8 @@ Settings = dict[str, float]
 class Setup:
     """A dataset, the network all methods share, and their settings.
 
-    drift: what protocol (a) changes, "rotated" images or the dataset's own "domains"; "" for none.
+    drift: what protocol (a) changes: one of protocols.CHANGES, or the dataset's own "domains"; ""
+    for none.
     offset, scale: of raw values (None: so that the training samples have mean 0 and deviation 1);
     clip: range of the scaled values. memory: slots, as a share of the training samples.
     consolidation: lessons of it after the stream, as a share of the stream's. protocols: that are
@@ -94,6 +95,7 @@ SETUPS = {
         "speech_cmds_mfcc_i8",
         "Speech Commands MFCC",
         (dense(128),),
+        drift="microphone",
         offset=0.0,
         scale=1 / 32,
         rate=0.007,

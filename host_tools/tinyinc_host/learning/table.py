@@ -166,6 +166,7 @@ MOST_BACKWARD = {"b": 0.1, "a": 0.08, "c": 0.08}  # of TinyInc, against full tra
 BACKWARD_OF = {  # where more is allowed
     ("keywords", "b"): 0.2,
     ("keywords", "c"): 0.2,
+    ("keywords", "a"): 0.2,
     ("cifar10", "a"): 0.15,
     ("cifar10", "c"): 0.15,
 }
@@ -175,6 +176,7 @@ MOST_BEHIND = {  # points, and whom
     ("keywords", "b"): (10.0, "joint"),
     ("mnist", "a"): (0.5, "full"),
     ("har", "a"): (0.5, "full"),
+    ("keywords", "a"): (1.0, "full"),
     ("mnist", "c"): (0.5, "full"),
     ("har", "c"): (0.5, "full"),
     ("keywords", "c"): (1.0, "full"),
