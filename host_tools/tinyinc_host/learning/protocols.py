@@ -21,7 +21,7 @@ import numpy as np
 from tinyinc_host.data import Dataset
 
 TURN = 30  # degrees
-COLOUR = 0.5  # of a microphone: in standard deviations of each coefficient
+COLOUR = 1.0  # of a microphone: in standard deviations of each coefficient
 CLASSES_AT_ONCE = 2
 HELD_OUT = 0.1  # of the old domain, where old and new share no domain of the test part
 LESSONS_OF_NEW = 0.6  # of a new domain's samples, per class; the rest is for testing
