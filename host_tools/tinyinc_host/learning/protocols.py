@@ -19,11 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyinc_host.data import Dataset
+from tinyinc_host.data.dataset import by_time, kinds
 
 TURN = 30  # degrees
 COLOUR = 1.0  # of a microphone: in standard deviations of each coefficient
 CLASSES_AT_ONCE = 2
-HELD_OUT = 0.1  # of the old domain, where old and new share no domain of the test part
+HELD_OUT = 0.1  # of the old domains, where the test part has but new ones
 LESSONS_OF_NEW = 0.6  # of a new domain's samples, per class; the rest is for testing
 
 
@@ -140,14 +141,14 @@ def _domains(
         raise ValueError(f"dataset {dataset.name} has no domains")
     strangers = np.setdiff1d(of_test, of_train)
     if len(strangers):
-        order = generator.permutation(len(train))
-        kept = ~_last(train.labels[order], HELD_OUT)
-        before, held_out = train.take(order[kept]), train.take(order[~kept])
+        # neighbours in a recording resemble each other: what is tested came last
+        later = by_time(kinds(train.labels, of_train), HELD_OUT)
+        before = train.take(generator.permutation(np.flatnonzero(~later)))
         for stranger in strangers:
             own = test.take(of_test == stranger)
-            rest = _last(own.labels, 1 - LESSONS_OF_NEW)
+            rest = by_time(own.labels, 1 - LESSONS_OF_NEW)
             lessons = own.take(generator.permutation(np.flatnonzero(~rest)))
-            yield Course(lessons, {"new": own.take(rest), "old": held_out}, before)
+            yield Course(lessons, {"new": own.take(rest), "old": train.take(later)}, before)
         return
     names = np.unique(of_train)
     names = names[:-1] if validation else names
@@ -160,16 +161,6 @@ def _domains(
     before = train.take(generator.permutation(np.flatnonzero(np.isin(of_train, old))))
     tests = {"new": test.take(np.isin(of_test, new)), "old": test.take(np.isin(of_test, old))}
     yield Course(lessons, tests, before)
-
-
-def _last(labels: np.ndarray, share: float) -> np.ndarray:
-    """A mask of the last share of every class, in the order given: neighbours in a recording, which
-    resemble each other, come to lie on the same side."""
-    mask = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        mask[members[len(members) - round(share * len(members)) :]] = True
-    return mask
 
 
 PROTOCOLS: dict[str, Callable[[Dataset, str, int, bool], list[Course]]] = {
