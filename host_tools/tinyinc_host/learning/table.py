@@ -43,7 +43,7 @@ class Row:
         return float(np.mean([getattr(outcome, name) or 0 for outcome in self.outcomes]))
 
     def accuracy(self, part: str, kind: str = "accuracy") -> tuple[float, float] | None:
-        """Mean and standard deviation over the seeds, in percent and points."""
+        """Mean and standard deviation over the seeds (0 with one), in percent and points."""
         found = [getattr(outcome, kind).get(part) for outcome in self.outcomes]
         if None in found:
             return None
@@ -122,13 +122,11 @@ def _section(protocol: str, rows: Sequence[Row]) -> list[str]:
 
 def cells(row: Row) -> list[str]:
     """A line of the table."""
-    first, tells = row.first, TELLS[row.protocol]
+    first = row.first
     vote = f" ({round(row.mean('vote_macs'))})" if first.vote_macs else ""
     return [
         methods.TITLES[row.method],
-        _percent([row.accuracy(part) for part in tells]),
-        _percent([row.accuracy(part, "before") for part in tells]),
-        _percent([row.accuracy(part, "without_vote") for part in tells]),
+        *[percent(row, kind) for kind in ("accuracy", "before", "without_vote")],
         "" if first.backward is None else f"{row.mean('backward'):.3f}",
         f"{row.mean('macs'):.3f}",
         str(first.memory_bytes),
@@ -140,8 +138,13 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def _percent(pairs: Sequence[tuple[float, float] | None]) -> str:
-    return ", ".join(f"{pair[0]:.2f} ± {pair[1]:.2f}" for pair in pairs if pair)
+def percent(row: Row, kind: str) -> str:
+    """Accuracy on each test set, with its spread where there are seeds to tell it."""
+    pairs = [row.accuracy(part, kind) for part in TELLS[row.protocol]]
+    spread = len(row.by_seed) > 1
+    return ", ".join(
+        f"{pair[0]:.2f}" + (f" ± {pair[1]:.2f}" if spread else "") for pair in pairs if pair
+    )
 
 
 def left_out(rows: Rows, planned: Sequence[Run], reasons: dict[Run, str]) -> str:
