@@ -106,6 +106,13 @@ def test_changed_settings_reach_the_network(blobs):
     assert own.vote_macs == 2 * usual.vote_macs and own.accuracy != usual.accuracy
 
 
+def test_exemplars_of_four_bits_are_twice_as_many_in_the_same_bytes(blobs):
+    usual = runs.execute(Run("blobs", "b", "tinyinc", 0))
+    packed = runs.execute(Run("blobs", "b", "tinyinc", 0, changed=(("memory_bits", 4),)))
+    assert packed.vote_macs == 2 * usual.vote_macs
+    assert packed.memory_bytes == pytest.approx(usual.memory_bytes, rel=0.3)  # small samples
+
+
 def test_what_a_run_refuses_is_its_outcome(blobs, monkeypatch):
     monkeypatch.setitem(settings.SETUPS, "blobs", replace(settings.SETUPS["blobs"], rate=99.0))
     outcome = runs.execute(Run("blobs", "b", "tinyinc", 0))
@@ -280,6 +287,7 @@ def test_the_file_of_results_has_the_form_of_the_others(blobs):
         ("{}", ["--only", "mnist,b,mean"], "nothing to run: unknown dataset 'mnist'"),
         ("{}", ["--only", "mnist,nobody"], "'nobody' is no dataset, protocol or method"),
         ("{}", ["--set", "wrong=1"], "setting 'wrong' is unknown"),
+        ("{}", ["--set", "memory_bits=3"], "in 3 bits, expected up to 1 in 8 or 4"),
         ("{}", ["--set", "vote=much"], "'vote=much' is no setting, expected NAME=NUMBER"),
         ("{}", ["--seeds", "0"], "--seeds"),
         ("{}", ["--wrong"], "--wrong"),

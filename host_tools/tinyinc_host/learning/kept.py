@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tinyinc
+from tinyinc import image
 from tinyinc_host.bench import FOLDER as BENCHES
 from tinyinc_host.bench_accuracy import core_print
 
@@ -40,12 +41,20 @@ class Run:
 
     @property
     def setup(self) -> Setup:
-        setup, changed = SETUPS[self.dataset], dict(self.changed)
-        own = {name: changed.pop(name) for name in CHANGEABLE if name in changed}
-        return replace(setup, tinyinc={**setup.tinyinc, **changed}, **own)
+        return with_changes(SETUPS[self.dataset], self.changed)
 
 
-CHANGEABLE = ("rate", "memory", "consolidation")  # fields of a setup
+CHANGEABLE = ("rate", "memory", "memory_bits", "consolidation")  # fields of a setup
+
+
+def with_changes(setup: Setup, changed: tuple[tuple[str, float], ...]) -> Setup:
+    """The setup with other fields, and other settings of TinyInc; ValueError where that cannot
+    be."""
+    own = {name: value for name, value in changed if name in CHANGEABLE}
+    more = {name: value for name, value in changed if name not in CHANGEABLE}
+    for name, value in more.items():
+        image.check_setting(name, value)
+    return replace(setup, tinyinc={**setup.tinyinc, **more}, **own)
 
 
 @dataclass(frozen=True)

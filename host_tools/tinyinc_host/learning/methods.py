@@ -47,9 +47,14 @@ class Bench:
         return scaling_of(self.setup, self.dataset.train_samples)
 
     @property
-    def slots(self) -> int:
-        """Exemplars that TinyInc may keep."""
+    def exemplars(self) -> int:
+        """How many samples of 8 bits a value fit into the memory."""
         return max(self.classes, int(self.setup.memory * len(self.dataset.train_labels)))
+
+    @property
+    def slots(self) -> int:
+        """Exemplars that TinyInc may keep in the same bytes."""
+        return self.exemplars * 8 // self.setup.memory_bits
 
     def network(self, slots: int = 0, labels: tuple[int, ...] = ()) -> tinyinc.Net:
         """A network that has learned nothing, with room for all classes."""
@@ -61,6 +66,7 @@ class Bench:
             labels=labels,
             scaling=(scaling.offset, scaling.scale, scaling.low, scaling.high),
             memory=slots,
+            memory_bits=self.setup.memory_bits,
             label_bytes=4,
             seed=self.seed + 1,
         )
@@ -104,7 +110,8 @@ class Network(Method):
         self.backward_macs = 0
 
     def begin(self, before: Part) -> None:
-        self.net = with_memory(self.bench.pretrained(before), self.slots)
+        bits = self.bench.setup.memory_bits
+        self.net = with_memory(self.bench.pretrained(before), self.slots, memory_bits=bits)
         self.net.configure(**self.settings)
 
     def learn(self, sample: np.ndarray, label: int) -> None:
@@ -187,7 +194,7 @@ class RandomReplay(Network):
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench, "full")
-        self.reservoir = Reservoir(bench.slots, bench.scaling, bench.dataset.inputs, bench.seed)
+        self.reservoir = Reservoir(bench.exemplars, bench.scaling, bench.dataset.inputs, bench.seed)
 
     def begin(self, before: Part) -> None:
         super().begin(before)

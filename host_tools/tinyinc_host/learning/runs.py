@@ -10,11 +10,10 @@ import numpy as np
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-from tinyinc import image
 from tinyinc_host.bench_accuracy import in_processes
 
 from . import protocols, settings
-from .kept import CHANGEABLE, FOLDER, Outcome, Results, Run, facts_of, fingerprint, network_print
+from .kept import FOLDER, Outcome, Results, Run, facts_of, fingerprint, network_print, with_changes
 from .method import Method
 from .methods import METHODS, MOST_LDA_INPUTS, Bench
 from .protocols import PROTOCOLS, Course
@@ -127,9 +126,8 @@ def plan(
     """The runs in their order: first the datasets that a table needs most, under b, c, a, seed
     after seed; then the others. ValueError for a word or a setting that there is not."""
     wanted = choose(only)
-    for name, value in changed:
-        if name not in CHANGEABLE:
-            image.check_setting(name, value)
+    for name in wanted[0]:
+        with_changes(SETUPS[name], changed)
     others = tuple(name for name in SETUPS if name not in FIRST)
     return [
         Run(name, protocol, method, seed, validation, changed)

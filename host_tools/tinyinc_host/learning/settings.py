@@ -29,9 +29,9 @@ class Setup:
     """A dataset, the network all methods share, and their settings.
 
     drift: what protocol (a) changes: one of protocols.CHANGES, or the dataset's own "domains"; ""
-    for none.
-    offset, scale: of raw values (None: so that the training samples have mean 0 and deviation 1);
-    clip: range of the scaled values. memory: slots, as a share of the training samples.
+    for none. offset, scale: of raw values (None: so that the training samples have mean 0 and
+    deviation 1); clip: range of the scaled values. memory: its bytes, as a share of the training
+    samples' in 8 bits a value; memory_bits: that TinyInc's exemplars have for a value, 8 or 4.
     consolidation: lessons of it after the stream, as a share of the stream's. protocols: that are
     of interest.
     """
@@ -47,11 +47,18 @@ class Setup:
     scale: float | None = None
     clip: tuple[float, float] = (-4.0, 4.0)
     memory: float = 0.01
+    memory_bits: int = 8
     consolidation: float = 0.05
     protocols: str = "bca"
     tinyinc: Settings = field(default_factory=dict)  # as in Net.configure()
     rules: dict[str, Settings] = field(default_factory=lambda: SPARSE)
     epochs: int = 3  # of pre-training
+
+    def __post_init__(self) -> None:
+        if self.memory_bits not in (8, 4) or not 0 < self.memory <= 1:
+            raise ValueError(
+                f"memory is {self.memory} in {self.memory_bits} bits, expected up to 1 in 8 or 4"
+            )
 
 
 PIXELS = {"offset": 0.0, "scale": 1 / 255, "clip": (0.0, 1.0)}
