@@ -3,7 +3,8 @@ settings.
 
 The learning rates, one for all networks of a dataset, are those with which full training from
 scratch did best on samples held out of the training part, out of 0.0015 to 0.05; the settings of
-the rules are those of `bench_accuracy`, which were chosen likewise.
+the rules are those of `bench_accuracy`, which were chosen likewise. The votes of MNIST, HAR and
+keywords did best under protocol (b), out of 1 to 64.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ SETUPS = {
         drift="domains",
         epochs=6,
         rate=0.007,
-        **_like("har", vote=4),
+        **_like("har", vote=1),
     ),
     "keywords": Setup(
         "speech_cmds_mfcc_i8",
@@ -106,7 +107,7 @@ SETUPS = {
         offset=0.0,
         scale=1 / 32,
         rate=0.007,
-        **_like("keywords", vote=4),
+        **_like("keywords", vote=64),
     ),
     "cwru": Setup(
         "cwru_de12k_i16",
