@@ -7,7 +7,7 @@ import pytest
 
 from tinyinc_host.data import Dataset
 from tinyinc_host.learning.protocols import PROTOCOLS, Part, joint
-from tinyinc_host.learning.settings import smaller, spectrum
+from tinyinc_host.learning.settings import held_out, peak, smaller, spectrum
 
 
 def make(train=120, test=60, classes=5, shape=(4,), **more):
@@ -151,9 +151,23 @@ def test_a_spectrum_shows_a_tone_whatever_its_phase():
     np.testing.assert_allclose(found[0, 7:10], found[1, 7:10], rtol=1e-2)
 
 
+def test_samples_in_units_of_their_peak():
+    rows = np.array([[1, -2, 0], [-500, 1000, 250], [0, 0, 0]], np.int16)
+    assert peak(rows).tolist() == [[64, -127, 0], [-64, 127, 32], [0, 0, 0]]
+    assert peak(rows).dtype == np.int8
+
+
 def test_large_images_are_averaged_in_blocks():
     rows = np.arange(2 * 70 * 64 * 3).reshape(2, -1) % 251
     made = smaller(rows.astype(np.uint8), (70, 64, 3))
     assert made.shape == (2, 23, 21, 3) and made.dtype == np.uint8
     block = rows.reshape(2, 70, 64, 3)[1, 3:6, 9:12, 2]
     assert made[1, 1, 3, 2] == round(block.mean())
+
+
+def test_where_few_people_have_a_class_more_are_held_out():
+    people = np.arange(120) % 8  # of whom 0 and 1 alone have the classes 0 to 3
+    labels = np.where(people < 2, np.arange(120) // 8 % 4, 4)
+    held = held_out(replace(make(train_groups=people), train_labels=labels))
+    assert set(held.test_labels) == set(held.train_labels) == set(range(5))
+    assert not set(held.test_groups) & set(held.train_groups)
