@@ -45,18 +45,20 @@ class Settings:
     curve_tests: int = 500  # test samples behind each of its points
 
 
+MEMORY_BITS = 4  # per value of an exemplar: enough for images, and twice as many of them
+
 SETTINGS = {
     "digits": Settings(
         hidden=32,
         memory_share=0.05,
         schedule=Schedule(epochs=30, learning_rate=0.1, noise=0.3),
-        learning={"rule": "sampled", "learning_rate": 0.01, "replay": 1, "vote": 8},
+        learning={"rule": "sampled", "learning_rate": 0.01, "replay": 2, "vote": 16},
     ),
     "mnist": Settings(
         hidden=128,
         memory_share=0.01,
         schedule=Schedule(epochs=3, learning_rate=0.05),
-        learning={"rule": "sampled", "learning_rate": 0.01, "replay": 1, "vote": 16},
+        learning={"rule": "sampled", "learning_rate": 0.01, "replay": 2, "vote": 16},
         stream=1000,
     ),
 }
@@ -171,6 +173,7 @@ def run(
     task = make_task(dataset, seed, settings.stream)
     samples, labels = dataset.training(task.old)
     slots = int(settings.memory_share * len(samples))
+    share, slots = slots / len(samples), slots * 8 // MEMORY_BITS
     per_class = slots // len(task.old)
     bare, deployed, learned = (folder / f"{n}.tinc" for n in ("bare", "deployed", "learned"))
 
@@ -199,7 +202,7 @@ def run(
     export(net, bare, **learning)
     with _step(progress, "distilling"):
         few, few_labels = distill(samples, labels, per_class, seed=seed)
-    net = with_memory(net, slots)
+    net = with_memory(net, slots, memory_bits=MEMORY_BITS)
     fill_memory(net, few, few_labels, dataset.labels, len(samples) // len(few))
     export(net, deployed, **learning)
 
@@ -212,7 +215,7 @@ def run(
 
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(learn, (deployed, bare), ("with memory", "without memory")))
-    return Outcome(task, *runs, slots / len(samples), learned)
+    return Outcome(task, *runs, share, learned)
 
 
 def stream(

@@ -59,6 +59,15 @@ def with_memory(
     return tinyinc.Net(tuple(sections), None, net.extensions)
 
 
+def start_stream(net: tinyinc.Net) -> None:
+    """Make a network that was trained elsewhere begin a stream of its own: none of its classes has
+    been in it yet, so that lessons spare those they know nothing of."""
+    state = net.sections[image.STATE]
+    classes = struct.unpack_from("<I", state, 80)[0]
+    for cls in range(net.class_capacity):
+        struct.pack_into("<I", state, classes + 8 * cls, 0)
+
+
 def fill_memory(
     net: tinyinc.Net,
     samples: np.ndarray,
@@ -77,7 +86,9 @@ def fill_memory(
 
 
 def export(net: tinyinc.Net, path: Path, **settings: str | float) -> None:
-    """Write the image with the settings (Net.configure) that the board is to learn under."""
+    """Write the image with the settings (Net.configure) that the board is to learn under. None of
+    its classes has been in the board's stream yet."""
     net.configure(**settings)
+    start_stream(net)
     path.parent.mkdir(parents=True, exist_ok=True)
     net.save(str(path))

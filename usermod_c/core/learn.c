@@ -97,7 +97,8 @@ static void adjust_logits(const tinc_net *net, tinc_word *logits, uint32_t targe
     const tinc_class_state *taught = tinc_class_states(net);
     const uint32_t by = tinc_bits_fixed(tinc_float_bits(state->logit_adjustment), LOGIT_POINT);
     for (uint32_t cls = 0; cls < tinc_classes(net); cls++) {
-        if (cls == target || state->lessons - taught[cls].last < TINC_RECENT) {
+        const uint32_t last = taught[cls].last;
+        if (cls == target || (last > 0 && state->lessons - last < TINC_RECENT)) {
             continue;
         }
 #if TINYINC_F32

@@ -234,7 +234,7 @@ typedef struct {
 } tinc_layer_state;
 
 typedef struct {
-    uint32_t last;     /* the lesson that taught it last, by the count of lessons */
+    uint32_t last;     /* the lesson that taught it last, by the count of lessons; 0: none did */
     uint32_t replayed; /* how often tinc_choose() took it, for balance */
 } tinc_class_state;
 

@@ -16,7 +16,7 @@ from tinyinc import image
 from tinyinc_host import network
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
-from tinyinc_host.export import fill_memory, with_memory
+from tinyinc_host.export import fill_memory, start_stream, with_memory
 from tinyinc_host.pretrain import Schedule, pretrain
 
 from .baselines import NearestMean, NearestNeighbour, StreamingLda
@@ -25,6 +25,7 @@ from .protocols import Part
 from .settings import Scaling, Setup, scaling_of
 
 RULES = ("full", "static", "tinyprop", "tinyprop2")
+GROWTH = 6  # units per class of a network whose size follows the task
 MOST_LDA_INPUTS = 4096  # a covariance of more does not fit a desktop, let alone a board
 
 
@@ -56,13 +57,19 @@ class Bench:
         """Exemplars that TinyInc may keep in the same bytes."""
         return self.exemplars * 8 // self.setup.memory_bits
 
-    def network(self, slots: int = 0, labels: tuple[int, ...] = ()) -> tinyinc.Net:
-        """A network that has learned nothing, with room for all classes."""
+    def network(
+        self,
+        slots: int = 0,
+        labels: tuple[int, ...] = (),
+        hidden: tuple[network.Layer, ...] | None = None,
+    ) -> tinyinc.Net:
+        """A network that has learned nothing, with room for all classes; its hidden layers are the
+        setup's, or others."""
         dataset, setup, scaling = self.dataset, self.setup, self.scaling
         shape = network.image_shape(dataset.shape) if setup.image else (dataset.inputs,)
         return network.network(
             shape,
-            (*setup.hidden, network.dense(self.classes)),
+            (*(hidden or setup.hidden), network.dense(self.classes)),
             labels=labels,
             scaling=(scaling.offset, scaling.scale, scaling.low, scaling.high),
             memory=slots,
@@ -104,15 +111,20 @@ class Network(Method):
 
     def __init__(self, bench: Bench, rule: str, **settings: float) -> None:
         self.bench = bench
-        self.settings = {"rule": rule, "replay": 0, "learning_rate": bench.setup.rate, **settings}
-        self.net = bench.network(self.slots)
+        usual = {"replay": 0, "logit_adjustment": 0, "learning_rate": bench.setup.rate}
+        self.settings = {"rule": rule, **usual, **settings}
+        self.net = self.untrained()
         self.net.configure(**self.settings)
         self.backward_macs = 0
+
+    def untrained(self) -> tinyinc.Net:
+        return self.bench.network(self.slots)
 
     def begin(self, before: Part) -> None:
         bits = self.bench.setup.memory_bits
         self.net = with_memory(self.bench.pretrained(before), self.slots, memory_bits=bits)
         self.net.configure(**self.settings)
+        start_stream(self.net)
 
     def learn(self, sample: np.ndarray, label: int) -> None:
         self.count(self.net.learn(sample, label))
@@ -158,11 +170,14 @@ class Network(Method):
 
 
 class TinyInc(Network):
-    """All of it: sparse rule, distilled memory that is replayed and votes, consolidation."""
+    """All of it: sparse rule, distilled memory that is replayed and votes, consolidation. What the
+    settings do not say is as tinyinc.create() has it."""
 
     def __init__(self, bench: Bench) -> None:
         self.slots = bench.slots
-        super().__init__(bench, "sampled", **bench.setup.tinyinc)
+        names = ("replay", "logit_adjustment")
+        usual = {name: image.SETTINGS[name][-1] for name in names}
+        super().__init__(bench, "sampled", **usual | bench.setup.tinyinc)
         self.lessons = 0
 
     def begin(self, before: Part) -> None:
@@ -177,8 +192,9 @@ class TinyInc(Network):
 
     def end(self) -> None:
         lessons = round(self.bench.setup.consolidation * self.lessons)
-        if lessons and hasattr(self.net, "consolidate"):
-            self.count(self.net.consolidate(lessons=lessons))
+        if lessons:
+            self.net.consolidate(lessons=lessons)
+            self.count(self.net.step)
 
     def predict_alone(self, samples: np.ndarray) -> np.ndarray:
         vote = self.net.setting("vote")
@@ -186,6 +202,19 @@ class TinyInc(Network):
         found = self.predict(samples)
         self.net.configure(vote=vote)
         return found
+
+
+class Growing(TinyInc):
+    """The same with a hidden layer that starts small, grows with the classes up to half the units
+    of the others', and loses units of little use."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.net.configure(growth=GROWTH, replay=1)
+
+    def untrained(self) -> tinyinc.Net:
+        units = self.bench.setup.hidden[-1].units // 2
+        return self.bench.network(self.slots, hidden=(network.dense(units, active=2 * GROWTH),))
 
 
 class RandomReplay(Network):
@@ -279,6 +308,7 @@ def _rule(name: str) -> Callable[[Bench], Method]:
 
 METHODS: dict[str, Callable[[Bench], Method]] = {
     "tinyinc": TinyInc,
+    "growing": Growing,
     "full": _rule("full"),
     "knn": _baseline(NearestNeighbour),
     "mean": _baseline(NearestMean),
@@ -292,6 +322,7 @@ METHODS: dict[str, Callable[[Bench], Method]] = {
 BASELINES = ("knn", "mean", "slda")
 TITLES = {
     "tinyinc": "TinyInc",
+    "growing": "TinyInc, size follows the task",
     "full": "full rule, no memory (fine-tuning)",
     "knn": "k-NN on online prototypes",
     "mean": "nearest class mean",

@@ -160,6 +160,8 @@ def makes_sense(name: str, protocol: str, method: str) -> bool:
     setup = SETUPS[name]
     if protocol not in setup.protocols or (protocol == "a" and not setup.drift):
         return False
+    if method == "growing":  # from few classes on, and one dense layer
+        return protocol == "b" and [layer.kind for layer in setup.hidden] == ["dense"]
     return (protocol, method) != ("c", "joint")
 
 

@@ -65,10 +65,9 @@ class Setup:
 PIXELS = {"offset": 0.0, "scale": 1 / 255, "clip": (0.0, 1.0)}
 
 
-def _like(task: str, vote: float) -> dict[str, object]:
-    """The rules' settings of a task of bench_accuracy; TinyInc's with its vote."""
-    rules = TASKS[task].rules if task else SPARSE
-    return {"rules": rules, "tinyinc": {**rules["sampled"], "replay": 1, "vote": vote}}
+def _like(task: str, **more: float) -> dict[str, object]:
+    """The rules' settings of a task of bench_accuracy, and TinyInc's."""
+    return {"rules": TASKS[task].rules if task else SPARSE, "tinyinc": more}
 
 
 def _photos(name: str, title: str, channels: tuple[int, ...] = (8, 16, 32), **more) -> Setup:
@@ -76,7 +75,7 @@ def _photos(name: str, title: str, channels: tuple[int, ...] = (8, 16, 32), **mo
     layers = [(conv(n, 3, padding="same"), max_pool(2)) for n in channels]
     hidden = tuple(layer for pair in layers for layer in pair)
     centred = {"offset": 127.5, "scale": 1 / 64, "clip": (-2.0, 2.0)}
-    usual = {"rate": 0.003, "image": True, **_like("", vote=4)}
+    usual = {"rate": 0.003, "image": True, **_like("")}
     return Setup(name, title, hidden, **{**centred, **usual, **more})
 
 
@@ -87,7 +86,8 @@ SETUPS = {
         (dense(128),),
         drift="rotated",
         rate=0.02,
-        **_like("mnist", vote=16),
+        memory_bits=4,
+        **_like("mnist", learning_rate=1 / 64, vote=32),
         **PIXELS,
     ),
     "har": Setup(
@@ -97,7 +97,7 @@ SETUPS = {
         drift="domains",
         epochs=6,
         rate=0.007,
-        **_like("har", vote=1),
+        **_like("har", learning_rate=1 / 64, error_threshold=1, vote=8, logit_adjustment=0),
     ),
     "keywords": Setup(
         "speech_cmds_mfcc_i8",
@@ -107,7 +107,8 @@ SETUPS = {
         offset=0.0,
         scale=1 / 32,
         rate=0.007,
-        **_like("keywords", vote=64),
+        memory_bits=4,
+        **_like("keywords", learning_rate=1 / 64, error_threshold=1),
     ),
     "cwru": Setup(
         "cwru_de12k_i16",
@@ -116,7 +117,7 @@ SETUPS = {
         drift="domains",
         prepared="spectrum",
         rate=0.01,
-        **_like("", vote=4),
+        **_like(""),
     ),
     "wand": Setup(
         "magic_wand",
@@ -127,7 +128,7 @@ SETUPS = {
         memory=0.1,
         epochs=50,
         rate=0.03,
-        **_like("", vote=4),
+        **_like(""),
     ),
     "charms": Setup(
         "magic_wand_charms",
@@ -135,21 +136,21 @@ SETUPS = {
         (dense(64),),
         memory=0.1,
         rate=0.01,
-        **_like("", vote=4),
+        **_like(""),
     ),
     "bed": Setup(
         "speech_bed_cat_happy_logmel_i8",
         "three words, log-mel",
         (dense(64),),
         rate=0.0025,
-        **_like("", vote=4),
+        **_like(""),
     ),
     "toycar": Setup(
         "toycar_logmel_i8",
         "DCASE2020 ToyCar",
         (dense(32),),
         rate=0.007,
-        **_like("", vote=4),
+        **_like(""),
     ),
     "cifar10": _photos("cifar10_2000pc", "CIFAR-10 (2000 per class)", drift="rotated"),
     "cifar100": _photos("cifar100_50pc", "CIFAR-100 (50 per class)", rate=0.006, memory=0.02),

@@ -63,7 +63,8 @@ def _adjusted(net, logits, target):
     lessons, by = net.state["lessons"], net.state["logit_adjustment"]
     adjusted = []
     for cls, logit in enumerate(logits):
-        absent = (lessons - net.class_state(cls)[0]) & 0xFFFFFFFF >= RECENT
+        last = net.class_state(cls)[0]
+        absent = not last or (lessons - last) & 0xFFFFFFFF >= RECENT
         adjusted.append(single(logit - by) if absent and cls != target else logit)
     return adjusted
 
