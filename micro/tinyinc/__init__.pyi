@@ -30,6 +30,7 @@ class Settings(TypedDict, total=False):
     logit_adjustment: float
     novelty: float
     growth: int
+    label_smoothing: float
 
 class Step:
     @property

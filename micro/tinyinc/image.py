@@ -56,10 +56,11 @@ SETTINGS = {
     "error_threshold": (56, "<f", 1e-6, 1e6, 0.5),
     "hidden_ratio": (60, "<f", 0.0, 1.0, 0.3),
     "input_threshold": (64, "<f", 0.0, 1.0, 0.1),
-    "vote": (88, "<f", 0.0, 100.0, 16.0),
+    "vote": (88, "<f", 0.0, 100.0, 8.0),
     "logit_adjustment": (96, "<f", 0.0, 20.0, 4.6),
     "novelty": (100, "<f", 0.0, 1e6, 0.0),
     "growth": (104, "<I", 0, 65535, 0),
+    "label_smoothing": (112, "<f", 0.0, 1.0, 0.1),
 }
 
 

@@ -85,7 +85,7 @@ STATE_HEADER = struct(
     trained:u4 learning_rate:f4 static_ratio:f4 s_min:f4 s_max:f4 zeta:f4 d_min:f4 d_max:f4
     beta:f4 d_threshold:f4 error_threshold:f4 hidden_ratio:f4 input_threshold:f4 rates:f4*2
     layers_offset:u4 classes_offset:u4 labels_offset:u4 vote:f4 distance:u4
-    logit_adjustment:f4 novelty:f4 growth:u4 far:u4 reserved:u4*4
+    logit_adjustment:f4 novelty:f4 growth:u4 far:u4 label_smoothing:f4 reserved:u4*3
     """
 )
 LAYER_STATE = struct("y_max:f4 widened:u4")

@@ -163,7 +163,8 @@ STATE_CASES = {
     "logit_adjustment": [-0.01, 20.1, *BAD_FLOATS],
     "novelty": [-0.01, 1.1e6, *BAD_FLOATS],
     "growth": [65536, 2**32 - 1],
-    "reserved": [[0] * 3 + [1]],
+    "label_smoothing": RATIO,
+    "reserved": [[0] * 2 + [1]],
 }
 RECORDS = {  # how a record is reached, its dtype, and how texts name it
     "header": (lambda im: im.header, images.HEADER, "image|header|structure"),

@@ -427,7 +427,7 @@ def reference_step(library, image, x, target):
     logits = logits.astype(np.int32)
     trained = library.tinc_q8_loss(
         ctypes.byref(rules.work),
-        *(pointer(logits), int(target), pointer(figures)),
+        *(pointer(logits), int(target), 1, pointer(figures)),
     )
     depth = 0
     expected.delta[last] = rules.delta(last).astype(np.int64)

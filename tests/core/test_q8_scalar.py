@@ -209,11 +209,11 @@ class Network:
         result = self.core.tinc_normalise(self.net, at, len(raw), ord(typecode), x)
         return result, np.array(list(x))
 
-    def loss(self, logits, target):
+    def loss(self, logits, target, lesson=1):
         """(trained, loss, error, probability, gradient)."""
         figures = ffi.new("float[3]")
         data = ffi.new("int32_t[]", [int(logit) for logit in logits])
-        trained = self.core.tinc_q8_loss(self.work, data, target, figures)
+        trained = self.core.tinc_q8_loss(self.work, data, target, lesson, figures)
         tensor = self.delta_of(len(self.image.layers) - 1)
         delta = ffi.cast("int32_t *", self.scratch)[0 : len(logits)]
         gradient = np.array(list(delta)) * 2.0**tensor.exponent

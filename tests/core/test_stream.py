@@ -119,6 +119,41 @@ def test_replay_is_choose_recall_and_a_step_that_is_no_lesson(engine):
         np.testing.assert_array_equal(image.weights(i), other.weights(i))
 
 
+def test_replay_smooths_labels(engine):
+    """The gradient is p minus a target of 1 - s and s over all classes."""
+    image = image_of(label_smoothing=0.25)
+    driver, last = Driver(engine, image), 1
+    counts, figures, x = array("I", [0] * 6), floats([0] * 3), floats(np.zeros(6))
+    other = image.copy()
+    slot = engine.choose(other.net, -1)
+    cls, recalled = Driver(engine, other).recall(slot)
+    _, p = Driver(engine, other).infer(recalled)
+    before = image.bias(last).astype("f8").copy()
+    assert engine.replay(image.net, -1, x, counts, figures, driver.scratch) == cls
+    found = (before - image.bias(last)) / float(image.state["learning_rate"])
+    expected = p - (0.75 * np.eye(4)[cls] + 0.25 / 4)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert figures[1] == pytest.approx(abs(expected).sum(), abs=2e-6)
+
+
+def test_integers_smooth_labels_too(c_engine):
+    image = image_of(q8=True, label_smoothing=0.25)
+    net, scratch = image.net, bytearray(c_engine.scratch_bytes(image.net))
+    x, counts, found, p = (
+        array("b", bytes(6)),
+        array("I", [0] * 6),
+        floats([0] * 3),
+        floats([0] * 4),
+    )
+    twin = image.copy()
+    slot = c_engine.choose(twin.net, -1)
+    cls = c_engine.recall(twin.net, slot, x)
+    c_engine.infer(twin.net, x, p, scratch)
+    assert c_engine.replay(net, -1, x, counts, found, scratch) == cls
+    expected = np.array(p) - (0.75 * np.eye(4)[cls] + 0.25 / 4)
+    assert found[1] == pytest.approx(abs(expected).sum(), abs=1e-3)
+
+
 def test_replay_without_exemplars(engine):
     image = image_of()
     image.memory["count"] = 2  # of class 0 alone

@@ -111,6 +111,7 @@ def run(engine, net, classes=3):
     # class 2 has been away from the stream, and its logit counts as lower by 2.5
     struct.pack_into("<I", net[4], 12, 1000)
     struct.pack_into("<f", net[4], 96, 2.5)
+    struct.pack_into("<f", net[4], 112, 0.25)  # of replayed exemplars, labels are smoothed
     for rule in range(5):
         net[4][0] = rule
         for target in (0, 1, 2, 2, 0, 1):

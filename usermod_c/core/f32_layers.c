@@ -151,7 +151,8 @@ uint32_t tinc_f32_probabilities(const void *logits, uint32_t n, float *probabili
     return predicted;
 }
 
-int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, float *figures) {
+int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, int lesson,
+                  float *figures) {
     const uint32_t classes = tinc_classes(work->net), last = work->net->layer_count - 1u;
     const float *logit = logits;
     float *delta = tinc_place(work, last, TINC_DELTA);
@@ -160,7 +161,11 @@ int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, float *f
     }
     const float largest = logit[tinc_argmax(logit, classes)];
     figures[TINC_STEP_LOSS] = tinc_softmax(delta, classes) - (logit[target] - largest);
-    delta[target] -= 1.0f; /* softmax and cross-entropy together: p - onehot */
+    const float smoothing = lesson ? 0.0f : work->net->state->label_smoothing;
+    delta[target] -= 1.0f - smoothing; /* softmax and cross-entropy together: p - onehot */
+    for (uint32_t i = 0; i < classes && !lesson; i++) {
+        delta[i] -= smoothing / (float)classes;
+    }
     figures[TINC_STEP_ERROR] = tinc_f32_error(delta, classes);
 
     const float factor =

@@ -363,6 +363,7 @@ const tinc_range tinc_settings[] = {
     {AT(tinc_state, vote), AT(tinc_state, vote), 0.0f, 100.0f},
     {AT(tinc_state, logit_adjustment), AT(tinc_state, logit_adjustment), 0.0f, 20.0f},
     {AT(tinc_state, novelty), AT(tinc_state, novelty), 0.0f, 1e6f},
+    {AT(tinc_state, label_smoothing), AT(tinc_state, label_smoothing), 0.0f, 1.0f},
 };
 
 static int check_settings(tinc_net *net) {

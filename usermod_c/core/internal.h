@@ -280,9 +280,10 @@ uint32_t tinc_f32_probabilities(const void *logits, uint32_t n, float *probabili
 uint32_t tinc_q8_probabilities(const void *logits, uint32_t n, float *probabilities);
 
 /* From the logits: figures, and the gradient p - onehot as the last layer's TINC_DELTA, scaled as
- * the rule asks. Returns whether the sample is to be trained. */
-int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, float *figures);
-int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, float *figures);
+ * the rule asks; the onehot smoothed, unless it is a lesson's. Returns whether the sample is to be
+ * trained. */
+int tinc_f32_loss(tinc_work *work, const void *logits, uint32_t target, int lesson, float *figures);
+int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, int lesson, float *figures);
 
 /* Make a layer's TINC_DELTA fit for use, after its masked elements were set to 0: f32 cuts that of
  * a hidden layer with weights at +-100; q8 shifts any so that the largest has 15 bits. */

@@ -136,7 +136,7 @@ static int step(tinc_net *net, const void *x, uint32_t target, int lesson, uint3
         if (lesson) {
             adjust_logits(net, tinc_place(&work, net->layer_count - 1u, TINC_VALUES), target);
         }
-        const int trained = TINC_CALL(net, loss(&work, logits, target, figures));
+        const int trained = TINC_CALL(net, loss(&work, logits, target, lesson, figures));
         if (trained) {
             backward(&work, counts);
         }

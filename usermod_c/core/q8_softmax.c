@@ -43,30 +43,40 @@ uint32_t tinc_q8_probabilities(const void *logits, uint32_t n, float *probabilit
     return softmax_of_logits(logits, n, (tinc_word *)(void *)probabilities);
 }
 
-/* p - onehot in fixed point, where the bits of p are; returns the sum of magnitudes. The target
- * gets what the others give, to the last bit: a sum other than 0 would push all logits up or down
- * for ever, which the softmax does not see. Of 1 only 1 - 2^-15 is kept, so that 15 bits and a sign
- * hold it. */
-static uint32_t subtract_onehot(int32_t *p, uint32_t n, uint32_t target) {
+/* p - onehot in fixed point, where the bits of p are, with `share` of the target for every class;
+ * returns the sum of magnitudes. The target gets what the others give, to the last bit: a sum other
+ * than 0 would push all logits up or down for ever, which the softmax does not see. Of 1 only
+ * 1 - 2^-15 is kept, so that 15 bits and a sign hold it. */
+static uint32_t subtract_onehot(int32_t *p, uint32_t n, uint32_t target, int32_t share) {
     const int32_t most = (1 << DELTA_POINT) - 1;
     int32_t others = 0;
+    uint32_t sum = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const int32_t chance = (int32_t)tinc_bits_fixed((tinc_bits)p[i], DELTA_POINT);
+        const int32_t chance = (int32_t)tinc_bits_fixed((tinc_bits)p[i], DELTA_POINT) - share;
         p[i] = chance > most - others ? most - others : chance;
-        others += i == target ? 0 : p[i];
+        if (i != target) {
+            others += p[i];
+            sum += (uint32_t)(p[i] < 0 ? -p[i] : p[i]);
+        }
     }
     p[target] = -others;
-    return 2u * (uint32_t)others;
+    return sum + (uint32_t)(others < 0 ? -others : others);
 }
 
-int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, float *figures) {
+int tinc_q8_loss(tinc_work *work, const void *logits, uint32_t target, int lesson, float *figures) {
     const uint32_t classes = tinc_classes(work->net), last = work->net->layer_count - 1u;
     int32_t *delta = tinc_place(work, last, TINC_DELTA);
     softmax_of_logits(logits, classes, (tinc_word *)delta);
+    uint32_t remainder;
+    const tinc_bits smoothing = tinc_float_bits(work->net->state->label_smoothing);
+    const int32_t share = lesson ? 0
+                                 : (int32_t)tinc_divide(0, tinc_bits_fixed(smoothing, DELTA_POINT),
+                                                        classes, &remainder);
     const int32_t halvings = -tinc_bits_log2((tinc_bits)delta[target]);
     const tinc_bits loss =
         tinc_bits_multiply(tinc_bits_of((uint32_t)(halvings > 0 ? halvings : 0), -16), LN_2);
-    const tinc_bits error = tinc_bits_of(subtract_onehot(delta, classes, target), -DELTA_POINT);
+    const tinc_bits error =
+        tinc_bits_of(subtract_onehot(delta, classes, target, share), -DELTA_POINT);
 
     tinc_bits chance;
     const tinc_bits factor = tinc_q8_admit(work->net, error, &chance);

@@ -225,7 +225,8 @@ typedef struct {
                               * `far`; 0: nothing is */
     uint32_t growth;         /* 0..65535, the learner's: hidden units that a new class brings */
     uint32_t far;            /* squared distance that 95 of 100 samples keep within, in steps */
-    uint32_t reserved[4];
+    float label_smoothing;   /* 0..1: of a replayed exemplar's target, the share of all classes */
+    uint32_t reserved[3];
 } tinc_state;
 
 typedef struct {
@@ -361,8 +362,10 @@ int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, 
                void *scratch, size_t scratch_bytes);
 
 /* The same step on an exemplar that tinc_choose() finds, recalled into x[features]: no lesson, all
- * classes count. Returns its class, or TINC_E_SLOT when there is none (the fault is not set). The
- * exemplar counts as replayed even when the step is refused. */
+ * classes count, and its target is smoothed: 1 - label_smoothing, and what is left spread evenly
+ * over all (arXiv 1512.00567), since few exemplars are soon known by heart. Returns its class, or
+ * TINC_E_SLOT when there is none (the fault is not set). The exemplar counts as replayed even when
+ * the step is refused. */
 int tinc_replay(tinc_net *net, uint32_t excluded, void *x, uint32_t *counts, float *figures,
                 void *scratch, size_t scratch_bytes);
 

@@ -144,7 +144,8 @@ STATE_HEADER = (
     ("novelty", "f", 0, 1e6),
     ("growth", "I", 0, MAX_UNITS),
     ("far", "I", None, None),
-    ("reserved", "16s", 0, 0),
+    ("label_smoothing", "f", 0, 1),
+    ("reserved", "12s", 0, 0),
 )
 
 

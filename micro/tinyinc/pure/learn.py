@@ -73,7 +73,9 @@ def _train(net, outputs, macs, target, counts, figures, lesson):
     predicted = argmax(outputs[-1])
     logits = _adjusted(net, outputs[-1], target) if lesson else outputs[-1]
     delta, log_sum = softmax(logits)
-    delta[target] -= 1  # softmax and cross-entropy together: p - onehot
+    smoothing = 0 if lesson else net.state["label_smoothing"]
+    delta[target] -= 1 - smoothing  # softmax and cross-entropy together: p - onehot
+    delta = [value - smoothing / len(delta) for value in delta]
     delta = list(array("f", delta))
     error = single(sum([abs(value) for value in delta]))
     factor, chance = admit(net, error)
