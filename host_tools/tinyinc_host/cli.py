@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tinyinc_host import __version__, board_commands, data, report
-from tinyinc_host.distill import METHODS, distill
+from tinyinc_host.distill import METHODS, check_method, distill
 
 if TYPE_CHECKING:  # imported where needed: tinyinc and matplotlib take their time
     import tinyinc
@@ -28,9 +28,14 @@ app = typer.Typer(
 )
 console = Console()
 LEARNING_RATE = 0.02  # on the board
+BITS = 8, 4  # of a value in the memory
+HELD_OUT = 0.1  # of the training set, to score on
 
 DatasetName = Annotated[str, typer.Option("--data", help="Dataset; `tinyinc data` lists them.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
+MemoryBytes = Annotated[
+    int, typer.Option("--bytes", min=0, help="Most bytes of the memory; 0: as --per-class says.")
+]
 LabelList = Annotated[str, typer.Option(help="Labels, separated by commas.")]
 Image = Annotated[Path, typer.Argument(help="An image file.")]
 
@@ -151,23 +156,62 @@ def distill_command(
     name: DatasetName = "digits",
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "kmeans",
     per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 5,
+    budget: MemoryBytes = 0,
+    bits: Annotated[int, typer.Option(help="Of a value in the memory: 8 or 4.")] = 8,
+    score: Annotated[
+        bool, typer.Option("--score", help="Leave a tenth out, and say what is right there.")
+    ] = False,
     without: LabelList = "",
     seed: Seed = 0,
 ) -> None:
     """Distil a training set to a few samples of each class."""
+    from tinyinc_host.distill import score as scoring
+
     check_folder(out)
+    check_method(method)
+    if bits not in BITS:
+        raise ValueError(f"bits is {bits}, expected 8 or 4")
     dataset = data.load(name)
-    samples, labels = dataset.training(kept_classes(dataset, without))
-    with console.status("distilling"):
-        few, few_labels = distill(samples, labels, per_class, method, seed)
+    classes = kept_classes(dataset, without)
+    if score:
+        dataset = data.hold_out(dataset, HELD_OUT, seed)
+    samples, labels = dataset.training(classes)
+    if budget:
+        per_class = scoring.per_class_within(budget, dataset.inputs, len(np.unique(labels)), bits)
+    with report.progress_bars(console) as progress:
+        few, few_labels = distill(samples, labels, per_class, method, seed, dataset.shape, progress)
     with open(out, "wb") as file:
         np.savez_compressed(
             file,
             samples=few,
             labels=np.array(dataset.labels)[few_labels],
             stands_for=len(samples) // len(few),
+            bits=bits,
         )
     console.print(f"{out}: {len(few)} samples for {len(samples)}", soft_wrap=True)
+    if score:
+        with report.progress_bars(console) as progress:
+            found = scoring.score(
+                scoring.as_stored(few, dataset, bits), few_labels, dataset, seed, progress
+            )
+        console.print(
+            f"of the samples left out, right: {100 * found.nearest:.1f} % by the nearest distilled "
+            f"sample, {100 * found.network:.1f} % by a network trained on the distilled ones alone",
+            soft_wrap=True,
+        )
+
+
+@app.command("compare-methods")
+def compare_methods(
+    name: DatasetName = "digits",
+    budget: MemoryBytes = 4096,
+    seed: Seed = 0,
+) -> None:
+    """Score every method of distillation on a tenth of the training set, left out for that."""
+    from tinyinc_host.distill.score import compare
+
+    dataset = data.hold_out(data.load(name), HELD_OUT, seed)
+    console.print(compare(dataset, budget, seed, console))
 
 
 @app.command("export")
@@ -192,8 +236,8 @@ def export_command(
     from tinyinc_host.quantise import power_of_two
 
     net = tinyinc.load(str(trained))
-    samples, names, stands_for = read_distilled(distilled)
-    net = with_memory(net, slots or len(samples))
+    samples, names, stands_for, bits = read_distilled(distilled)
+    net = with_memory(net, slots or len(samples), memory_bits=bits)
     labels, indices = np.unique(names, return_inverse=True)
     fill_memory(net, samples, indices, [str(label) for label in labels], stands_for)
     usual = power_of_two(LEARNING_RATE) if net.format == "q8" else LEARNING_RATE
@@ -365,19 +409,22 @@ def kept_classes(dataset: data.Dataset, without: str) -> list[int]:
     return kept
 
 
-def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Samples, label names and the samples that each stands for, as `distill` wrote them."""
+def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Samples, label names, the samples that each stands for, and the bits per value to store them
+    in, as `distill` wrote them."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             samples, labels = archive["samples"], archive["labels"]
-            stands_for = int(archive["stands_for"])
+            stands_for, bits = int(archive["stands_for"]), int(archive["bits"])
     except FileNotFoundError:
         raise
     except data.NPZ_DAMAGE as error:
         raise ValueError(f"'{path}' is not what `tinyinc distill` writes: {error}") from None
     if samples.ndim != 2 or samples.dtype != np.float32 or labels.shape != samples.shape[:1]:
         raise ValueError(f"'{path}' is not what `tinyinc distill` writes: wrong shapes or types")
-    return samples, labels, stands_for
+    if bits not in BITS:
+        raise ValueError(f"'{path}' asks for {bits} bits per value, expected 8 or 4")
+    return samples, labels, stands_for, bits
 
 
 def board_accuracy(board: Board, dataset: data.Dataset) -> float:

@@ -29,7 +29,7 @@ def test_version_and_help():
     assert tinyinc("--version").stdout == f"tinyinc {__version__}\n"
     done = tinyinc()
     assert done.returncode == 0
-    commands = "data train distill export quantise plan simulate demo bench-report"
+    commands = "data train distill compare-methods export quantise plan simulate demo bench-report"
     for command in commands.split():
         assert command in done.stdout
 
@@ -59,6 +59,9 @@ def test_data_lists_and_describes(tmp_path):
         (["train", "x.tinc", "--epochs", "0"], ["epochs"]),
         (["train", "/nowhere/x.tinc", "--epochs", "1"], ["/nowhere/x.tinc"]),
         (["distill", "x.npz", "--method", "magic"], ["'magic'", "kmeans"]),
+        (["distill", "x.npz", "--bits", "5"], ["bits is 5", "8 or 4"]),
+        (["distill", "x.npz", "--bytes", "700"], ["700 bytes hold 9 samples", "10 classes"]),
+        (["compare-methods", "--bytes", "0"], ["0 bytes hold 0 samples"]),
         (["export", "/nowhere.tinc", "few.npz", "x.tinc"], ["/nowhere.tinc"]),
         (["train", "x.tinc", "--hidden", "conv8,pool2"], ["'conv8,pool2'", "conv8,max2"]),
         (["train", "x.tinc", "--hidden", "max2,max2,max2,max2"], ["layer 3 (max_pool)"]),
@@ -114,6 +117,18 @@ def test_train_distill_export_simulate(tmp_path):
         assert "30 samples learned" in done.stdout, done.stderr
         assert learned.stat().st_size == board.stat().st_size
         learned.unlink()
+
+
+def test_distill_into_bytes_of_4_bits_with_a_score(tmp_path):
+    image, few, board = (tmp_path / name for name in ("net.tinc", "few.npz", "board.tinc"))
+    assert tinyinc("train", image, "--epochs", 1).returncode == 0
+    done = tinyinc("distill", few, "--bytes", 1500, "--bits", 4, "--method", "lvq", "--score")
+    assert "30 samples for 1211" in done.stdout, done.stderr
+    shares = [float(word) for word in done.stdout.split() if word.replace(".", "").isdigit()][-2:]
+    assert 90 < shares[0] <= 100 and 75 < shares[1] <= 100
+    done = tinyinc("export", image, few, board)
+    assert "30 samples in memory" in done.stdout, done.stderr
+    assert 30 * 32 < board.stat().st_size - image.stat().st_size <= 1500
 
 
 def test_quantise_and_plan(tmp_path):
