@@ -41,6 +41,7 @@ class Baseline(Method):
             self.learn(sample, label)
         self.end()
         self.learn_macs = 0
+        self.search_macs = 0
 
     def predict(self, samples: np.ndarray) -> np.ndarray:
         blocks = range(0, len(samples), BLOCK)
@@ -96,7 +97,7 @@ class NearestNeighbour(Baseline):
         if not own:
             return  # more classes than slots
         distances = self.norms[own] - 2 * (self.prototypes[own] @ q)
-        self.learn_macs += len(own) * self.inputs
+        self.search_macs += len(own) * self.inputs
         slot = own[int(distances.argmin())]
         weight = min(self.weights[slot] + 1, MOST_WEIGHT)
         old = self.prototypes[slot]

@@ -41,7 +41,9 @@ class Run:
 
     @property
     def setup(self) -> Setup:
-        return with_changes(SETUPS[self.dataset], self.changed)
+        usual = SETUPS[self.dataset]
+        under = tuple(usual.under.get(self.protocol, {}).items())
+        return with_changes(usual, under + self.changed)
 
 
 CHANGEABLE = ("rate", "memory", "memory_bits", "consolidation")  # fields of a setup
@@ -67,6 +69,7 @@ class Outcome:
     without_vote: dict[str, float] = field(default_factory=dict)
     backward: float | None = None
     macs: float = 0.0
+    search: float = 0.0
     lessons: int = 0
     predict_macs: int = 0
     vote_macs: int = 0

@@ -11,7 +11,8 @@ from .protocols import Part
 class Method:
     """MACs are those of the lessons, without what came before."""
 
-    learn_macs = 0
+    learn_macs = 0  # without the search
+    search_macs = 0  # for exemplars near a sample
     backward_macs: int | None = None  # None: nothing is propagated back
     predict_macs: int  # of one prediction
     vote_macs = 0  # of these, what the vote of the exemplars takes

@@ -131,7 +131,8 @@ class Network(Method):
 
     def count(self, step: tinyinc.Step) -> None:
         self.backward_macs += step.backward_macs
-        self.learn_macs += step.macs
+        self.learn_macs += step.forward_macs + step.backward_macs
+        self.search_macs += step.search_macs
         self.diverged += step.diverged
 
     def predict(self, samples: np.ndarray) -> np.ndarray:

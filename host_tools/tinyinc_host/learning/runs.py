@@ -66,6 +66,7 @@ def _judge(method: Method, bench: Bench, course: Course) -> Outcome:
         without_vote=_accuracies(method.predict_alone, course),
         backward=None if method.backward_macs is None else method.backward_macs / backward,
         macs=method.learn_macs / (forward + backward),
+        search=method.search_macs / (forward + backward),
         lessons=len(course.lessons),
         predict_macs=method.predict_macs,
         vote_macs=method.vote_macs,
@@ -97,7 +98,7 @@ def average(outcomes: Sequence[Outcome]) -> Outcome:
     first = outcomes[0]
     means = {
         name: float(np.mean([getattr(outcome, name) for outcome in outcomes]))
-        for name in ("macs", "backward")
+        for name in ("macs", "search", "backward")
         if getattr(first, name) is not None
     }
     tables = {

@@ -34,7 +34,7 @@ class Setup:
     deviation 1); clip: range of the scaled values. memory: its bytes, as a share of the training
     samples' in 8 bits a value; memory_bits: that TinyInc's exemplars have for a value, 8 or 4.
     consolidation: lessons of it after the stream, as a share of the stream's. protocols: that are
-    of interest.
+    of interest. under: what else is set, or of these fields, under a protocol.
     """
 
     data: str
@@ -52,6 +52,7 @@ class Setup:
     consolidation: float = 0.05
     protocols: str = "bca"
     tinyinc: Settings = field(default_factory=dict)  # as in Net.configure()
+    under: dict[str, Settings] = field(default_factory=dict)  # a protocol, where they are others
     rules: dict[str, Settings] = field(default_factory=lambda: SPARSE)
     epochs: int = 3  # of pre-training
 
@@ -87,7 +88,7 @@ SETUPS = {
         drift="rotated",
         rate=0.02,
         memory_bits=4,
-        **_like("mnist", learning_rate=1 / 64, vote=32),
+        **_like("mnist", learning_rate=1 / 64, logit_adjustment=0),
         **PIXELS,
     ),
     "har": Setup(
@@ -97,7 +98,18 @@ SETUPS = {
         drift="domains",
         epochs=6,
         rate=0.007,
-        **_like("har", learning_rate=1 / 64, error_threshold=1, vote=8, logit_adjustment=0),
+        under={
+            "c": {
+                "replay": 0,
+                "error_threshold": 0.7,
+                "hidden_ratio": 0.15,
+                "learning_rate": 0.01,
+                "consolidation": 0,
+                "vote": 4,
+            },
+            "a": {"replay": 0},
+        },
+        **_like("har", learning_rate=1 / 64, error_threshold=1, logit_adjustment=0),
     ),
     "keywords": Setup(
         "speech_cmds_mfcc_i8",
@@ -108,7 +120,11 @@ SETUPS = {
         scale=1 / 32,
         rate=0.007,
         memory_bits=4,
-        **_like("keywords", learning_rate=1 / 64, error_threshold=1),
+        under={
+            "c": {"replay": 0, "error_threshold": 0.6},
+            "a": {"replay": 1, "error_threshold": 1, "vote": 4},
+        },
+        **_like("keywords", learning_rate=0.01),
     ),
     "cwru": Setup(
         "cwru_de12k_i16",

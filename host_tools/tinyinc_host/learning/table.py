@@ -80,7 +80,7 @@ HEAD = (
     "before, %",
     "without vote, %",
     "backward MACs",
-    "all MACs",
+    "all MACs + search",
     "memory, bytes",
     "all bytes",
     "RAM, bytes",
@@ -92,8 +92,8 @@ LEGEND = """\
 Accuracy is the mean over seeds ± their standard deviation; under (a) on held-out samples of the
 new domain, then of the old; before: after pre-training, before the lessons. Without vote: by the
 network alone. MACs are multiply-accumulates of the lessons (and of what follows them while the
-board is idle) against a dense forward and backward pass of the whole network for each lesson. All
-bytes: network and memory; those marked * take more than TinyInc does, and are shown with what they
+board is idle) against a dense forward and backward pass of the whole network for each lesson;
+search: for the nearest exemplar of a sample's class, which follows it. All bytes: network and memory; those marked * take more than TinyInc does, and are shown with what they
 take. RAM: with what the work needs. Published, not measured here: what the papers say of their own
 networks (TinyPropv2, arXiv 2409.07109; distillation with model size adaption, arXiv 2409.07114).
 """
@@ -123,12 +123,13 @@ def _section(protocol: str, rows: Sequence[Row]) -> list[str]:
 def cells(row: Row) -> list[str]:
     """A line of the table."""
     first = row.first
+    search = f" + {row.mean('search'):.3f}" if first.search else ""
     vote = f" ({round(row.mean('vote_macs'))})" if first.vote_macs else ""
     return [
         methods.TITLES[row.method],
         *[percent(row, kind) for kind in ("accuracy", "before", "without_vote")],
         "" if first.backward is None else f"{row.mean('backward'):.3f}",
-        f"{row.mean('macs'):.3f}",
+        f"{row.mean('macs'):.3f}{search}",
         str(first.memory_bytes),
         f"{first.total_bytes}{'' if row.fits else ' *'}",
         str(first.ram_bytes),
@@ -199,7 +200,31 @@ def results_of(rows: Rows) -> list[Result]:
             results.append(Result(name, mean, "%", f"{len(row.outcomes)} seeds, +-{spread:.2f}"))
         if row.method == "tinyinc":
             results += _judged(row, rows)
-    return results
+    return results + _size(rows)
+
+
+def _size(rows: Rows) -> list[Result]:
+    """The size that follows the task against the fixed one: means over the datasets of both."""
+    pairs = [
+        (row, rows[(row.dataset, "b", "tinyinc")])
+        for row in rows.values()
+        if row.method == "growing" and (row.dataset, "b", "tinyinc") in rows
+    ]
+    if not pairs:
+        return []
+    lost = [fixed.accuracy("all")[0] - grown.accuracy("all")[0] for grown, fixed in pairs]
+    work = [grown.mean("macs") for grown, _ in pairs]
+    size = [
+        (grown.mean("predict_macs") - grown.mean("vote_macs"))
+        / (fixed.mean("predict_macs") - fixed.mean("vote_macs"))
+        for grown, fixed in pairs
+    ]
+    about = f"mean of {len(pairs)} datasets, of the fixed network"
+    return [
+        at_most("size that follows the task, points lost", np.mean(lost), "", 1.0, about),
+        at_most("size that follows the task, training MACs", np.mean(work), "", 0.2, about),
+        at_most("size that follows the task, inference MACs", np.mean(size), "", 0.5, about),
+    ]
 
 
 def _judged(row: Row, rows: Rows) -> list[Result]:
