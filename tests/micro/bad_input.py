@@ -88,7 +88,9 @@ def test_capacity():
     net2 = tinyinc.create(inputs=8, memory=4)
     net2.learn(source.sample("up"), "up")
     refused(("'down'", "unknown"), net2.memory.add, source.sample("up"), "down")
-    refused(("weight",), net2.memory.add, source.sample("up"), "up", 17)
+    for weight in (0, 65):
+        refused(("weight", "1 to 64"), net2.memory.add, source.sample("up"), "up", weight)
+    net2.memory.add(source.sample("up"), "up", 64)
 
 
 def test_extremes():

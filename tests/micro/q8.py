@@ -133,7 +133,7 @@ def test_learning_rate():
     refused(("0.3", "power of two", "0.25 or 0.5"), net.configure, learning_rate=0.3)
     refused(("0.05", "0.03125 or 0.0625"), net.configure, replay=3, learning_rate=0.05)
     refused(("expected 1e-09 to 10",), net.configure, learning_rate=16)
-    assert net.setting("learning_rate") == 8 and net.setting("replay") == 1
+    assert net.setting("learning_rate") == 8 and net.setting("replay") == 2
     wrong = {"inputs": 8, "format": "q8", "learning_rate": 0.1}
     refused(("0.0625 or 0.125",), tinyinc.create, **wrong)
 
