@@ -28,6 +28,7 @@ except ImportError:
 
 
 NO_EXEMPLAR, STEP_DIVERGED = -1, -2  # from engine.replay()
+GROWTH = image.SETTINGS["growth"][0]  # place of the setting
 LEAST_VALUE = 1e-30  # 1 / this is a float32
 
 
@@ -93,6 +94,7 @@ class Net:
         self.features = image.features(structure)
         self.layer_count = structure[43]
         self.class_capacity = image.capacity(structure, self.layer_count - 1)
+        self._can_grow = self.layer_count > 1 and image.can_resize(structure, self.layer_count - 2)
         self.image_bytes = image.get(structure, image.HEADER["file_bytes"])
         self._use(_labels_of(sections))
         self._unscaled = not self.labels and image.is_unscaled(structure)
@@ -144,9 +146,10 @@ class Net:
     @property
     def confidence(self):
         """Probability, 0 to 1, of what predict() found last, also where it said None."""
-        if self._predicted is None:
-            raise ValueError("nothing predicted yet: predict() a sample first")
-        return self._probabilities[self._predicted]
+        with self.guard:
+            if self._predicted is None:
+                raise ValueError("nothing predicted yet: predict() a sample first")
+            return self._probabilities[self._predicted]
 
     def probabilities(self, x):
         """Probability of every class, in the order of `labels`: array('f'), the caller's own."""
@@ -185,10 +188,11 @@ class Net:
                 x = x if values is None else values
             forward = self._take(x)
             cls = self._labels.find(label)
+            new = self._new_label(label) if cls is None else None
             if self._undo:
                 self._note(cls)
-            if cls is None:
-                cls = self._add_class(label, x)
+            if new:
+                cls = self._add_class(new, x)
             sections, x, step = self.sections, self._features, self.step
             scratch = self._scratch  # one at a time: a tuple of four would be allocated
             if not engine.learn(sections, x, cls, step.counts, step.figures, scratch):
@@ -238,20 +242,22 @@ class Net:
         with self.guard:
             step.clear()
             step.finish(done, forward, backward, 0)
-            if self._can_grow():
+            if self.labels and self._growth():
                 growth.shrink(self.sections, self.layer_count - 2, self._growth())
         return done
 
     def undo(self):
-        """Take the last lesson back: the network is as it was before it. ValueError where there is
-        none, or load() and create() were not told undo=True."""
+        """Take the last lesson back, and what was consolidated or set since: the network is as it
+        was before it. ValueError where there is none, as after restore(), or load() and create()
+        were not told undo=True."""
         with self.guard:
             if self._undo is None:
                 raise ValueError("lessons are not kept for that: load(..., undo=True)")
             if not self._undo.ready:
                 raise ValueError("there is no lesson to take back: one at a time is kept")
+            self._check()
+            self._labels.cut(image.active(self._undo.structure, self.layer_count - 1))
             self._undo.take_back()
-            self._use(_labels_of(self.sections))
             self._unscaled = not self.labels and image.is_unscaled(self.sections[image.STRUCTURE])
             self.memory.recount()
 
@@ -394,13 +400,9 @@ class Net:
         self._undo.keep(slot)
 
     def _growth(self):
-        return image.setting(self._state, "growth")
-
-    def _can_grow(self):
-        """Is there a hidden layer whose size follows the task?"""
-        return self.layer_count > 1 and image.can_resize(
-            self.sections[image.STRUCTURE], self.layer_count - 2
-        )
+        """Units that a class brings; 0 where no hidden layer can follow. Allocates nothing."""
+        state, at = self._state, GROWTH
+        return state[at] | state[at + 1] << 8 if self._can_grow else 0
 
     def _check_hidden(self, layer):
         if not 0 <= layer < self.layer_count - 1:
@@ -408,22 +410,26 @@ class Net:
                 "layer %s is no hidden layer, expected 0 to %d" % (layer, self.layer_count - 2)
             )
 
-    def _add_class(self, label, x):
-        """Make room for a new label, and with the first of all settle the scale by the raw sample.
-        Returns its class. What fails is taken back."""
-        cls = len(self.labels)
-        if cls == self.class_capacity:
+    def _new_label(self, label):
+        """A label for one more class, encoded; ValueError where there is no room for it."""
+        if len(self.labels) == self.class_capacity:
             raise ValueError(
-                "no room for label %s: all %d classes are in use" % (shown(label), cls)
+                "no room for label %s: all %d classes are in use"
+                % (shown(label), self.class_capacity)
             )
-        label, slot = self._labels.encode(label)
+        return self._labels.encode(label)
+
+    def _add_class(self, new, x):
+        """Put one more class to use, with its label encoded, and with the first of all settle the
+        scale by the raw sample. Returns the class. What fails is taken back."""
+        cls = len(self.labels)
         structure = self.sections[image.STRUCTURE]
         try:
-            self._labels.add(label, slot)
+            self._labels.add(*new)
             if self._unscaled:
                 image.set_scale(structure, _scale_of(x))
                 self._take(x)
-            if self._can_grow():
+            if self._growth():
                 growth.new_class(self.sections, self.layer_count - 2, self._growth())
             engine.grow(self.sections, self.layer_count - 1, 1)
         except BaseException:  # Ctrl-C too
@@ -450,6 +456,8 @@ class Net:
         if not same or _lineage(saved) != _lineage(self.sections):
             raise ValueError("%s does not hold this network (any more)" % self.path)
         labels = _labels_of(saved)
+        if self._undo:
+            self._undo.ready = False
         # nothing below allocates, so nothing can stop it half way
         for i in range(len(saved)):
             if i != image.FROZEN:  # it never changes
