@@ -42,8 +42,10 @@ def adversarial(i, x):
 
 
 def network(rule):
-    """Knows the gestures, and has been saved."""
-    net = tinyinc.create(inputs=8, hidden=(12, 12), classes=4, memory=8, rule=rule)
+    """Knows the gestures, and has been saved. Replays one exemplar per lesson: more of them keep it
+    from diverging."""
+    sizes = {"inputs": 8, "hidden": (12, 12), "classes": 4, "memory": 8}
+    net = tinyinc.create(rule=rule, replay=1, **sizes)
     for x, name in source.samples(200):
         net.learn(x, name)
     # inputs far beyond what is usual, so that it takes little to diverge
