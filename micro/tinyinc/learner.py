@@ -256,9 +256,11 @@ class Net:
             if not self._undo.ready:
                 raise ValueError("there is no lesson to take back: one at a time is kept")
             self._check()
-            self._labels.cut(image.active(self._undo.structure, self.layer_count - 1))
+            structure = self._undo.structure
+            classes = image.active(structure, self.layer_count - 1)
+            self._unscaled = classes == 0 and image.is_unscaled(structure)
+            self._labels.cut(classes)
             self._undo.take_back()
-            self._unscaled = not self.labels and image.is_unscaled(self.sections[image.STRUCTURE])
             self.memory.recount()
 
     def restore(self):
@@ -456,6 +458,7 @@ class Net:
         if not same or _lineage(saved) != _lineage(self.sections):
             raise ValueError("%s does not hold this network (any more)" % self.path)
         labels = _labels_of(saved)
+        self._unscaled = not labels.names and image.is_unscaled(saved[image.STRUCTURE])
         if self._undo:
             self._undo.ready = False
         # nothing below allocates, so nothing can stop it half way

@@ -36,7 +36,9 @@ class Memory:
         if self._bytes:
             self.count = self._bytes[4] | self._bytes[5] << 8
             for slot in range(self.count):
-                self.slots_of[self._class_of(slot)] += 1
+                cls = self._class_of(slot)
+                if cls < len(self.slots_of):  # else somebody has written there
+                    self.slots_of[cls] += 1
 
     def deinit(self):
         """Give up the buffers, with the network."""

@@ -5,7 +5,7 @@ from struct import pack_into, unpack_from
 from .image import HEADER, MEMORY, STATE, STRUCTURE, TRAINED
 
 COPIED = (STRUCTURE, TRAINED, MEMORY, STATE)
-IDENTITY = HEADER["format"][0]  # bytes of the header that saving changes, and no lesson
+IDENTITY = "%ds" % HEADER["format"][0]  # of the header: what saving changes, and no lesson
 
 
 class Undo:
@@ -43,9 +43,9 @@ class Undo:
         self.ready = True
 
     def take_back(self):
-        """Go back to what keep() noted, once; what says which file it belongs to stays."""
-        structure = self._sections[STRUCTURE]
-        self.structure[:IDENTITY] = structure[:IDENTITY]
+        """Go back to what keep() noted, once; what says which file it belongs to stays. Allocates
+        nothing, so nothing can stop it half way."""
+        pack_into(IDENTITY, self.structure, 0, self._sections[STRUCTURE])
         for i in range(len(COPIED)):
             pack_into(self._formats[i], self._sections[COPIED[i]], 0, self._copies[i])
         if self._sample_at:
