@@ -1,4 +1,5 @@
-"""With the C engine, learn() and predict() allocate nothing once warm (MicroPython only)."""
+"""With the C engine, learn(), predict() and consolidate() allocate nothing once warm (MicroPython
+only)."""
 
 import gc
 
@@ -26,9 +27,13 @@ def flat(call, several):
     return grown
 
 
+def consolidate(_):
+    net.consolidate(lessons=1)
+
+
 RULES = ("full", "static", "tinyprop", "tinyprop2", "sampled")
 for rule, kind in [(rule, kind) for rule in RULES for kind in ("f32", "q8")]:
-    settings = {"rule": rule, "format": kind, "replay": 2}
+    settings = {"rule": rule, "format": kind, "replay": 2, "novelty": 1}
     net = tinyinc.create(inputs=8, hidden=(16, 8), range=(0, 100), memory=24, **settings)
     for x, name in samples:
         net.learn(x, name)
@@ -38,8 +43,9 @@ for rule, kind in [(rule, kind) for rule in RULES for kind in ("f32", "q8")]:
     for x, name in samples:
         net.learn(x, name)
         net.predict(x)
+        assert net.consolidate(lessons=2) == 2
     micropython.heap_unlock()
-    grown = flat(net.learn, True), flat(net.predict, False)
-    assert grown == (0, 0), (rule, kind, grown)
+    grown = flat(net.learn, True), flat(net.predict, False), flat(consolidate, False)
+    assert grown == (0, 0, 0), (rule, kind, grown)
     print("ok", rule, kind)
 print("PASS")

@@ -38,7 +38,7 @@ def run(target, script, *args):
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["api", "bad_input"])
+@pytest.mark.parametrize("script", ["api", "bad_input", "stream", "undoing"])
 @pytest.mark.parametrize("target", ["unix", "unix-pure", "cpython"])
 def test_script(script, target, tmp_path):
     assert run(target, HERE / f"{script}.py", tmp_path).endswith("PASS\n")

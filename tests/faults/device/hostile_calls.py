@@ -75,6 +75,9 @@ def calls(net):
         lambda: list(net.memory.samples()),
         lambda: tinyinc.learn(x, "up"),
         lambda: tinyinc.predict(x),
+        net.consolidate,
+        net.undo,
+        lambda: net.confidence,
     )
 
 
@@ -267,7 +270,7 @@ def attempt(call):
 def test_overwritten_bytes():
     """Every byte of every section set to extremes: refused, or of no consequence but for what the
     network then predicts."""
-    net = network()
+    net = network(undo=True)
     x = source.sample("up")
     step = 1 if C_ENGINE else 41
     tried = accepted = 0
@@ -284,6 +287,8 @@ def test_overwritten_bytes():
                     lambda: net.predict(x),
                     lambda: net.learn(x, "up"),
                     lambda: net.learn(x, "new"),
+                    net.undo,
+                    lambda: net.consolidate(lessons=1),
                     lambda: net.setting("rule"),
                     lambda: net.shrink(0),
                     lambda: net.grow(0),
@@ -303,7 +308,7 @@ def restore(net, whole):
     """The network as it was, its labels and counters too."""
     for i in range(5):
         net.sections[i][:] = whole[i]
-    net._labels.cut(4)
+    net._use(tinyinc.learner._labels_of(net.sections))
     net.memory.recount()
 
 

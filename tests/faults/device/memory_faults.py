@@ -69,8 +69,9 @@ def clear_away():
     gc.collect()
 
 
-def network():
-    net = tinyinc.create(inputs=8, range=(0, 100), memory=8, hidden=(6,), classes=6, seed=3)
+def network(undo=False):
+    sizes = {"inputs": 8, "range": (0, 100), "memory": 8, "hidden": (6,), "classes": 6}
+    net = tinyinc.create(seed=3, undo=undo, **sizes)
     for sample, name in samples:
         net.learn(sample, name)
     net.path = path
@@ -177,6 +178,8 @@ if C_ENGINE:
     survey("learn a list", network, lambda net: net.learn(values, "up"))
 survey("learn a new label", network, lambda net: net.learn(x, "new"), C_ENGINE)
 survey("learn the first label", untaught, lambda net: net.learn(x, "new"), C_ENGINE)
+survey("learn what can be undone", lambda: network(True), lambda net: net.learn(x, "new"), C_ENGINE)
+survey("undo", lambda: network(True), lambda net: net.undo(), C_ENGINE)
 survey("predict", network, lambda net: net.predict(values))
 survey("probabilities", network, lambda net: net.probabilities(x))
 survey("load", network, lambda net: tinyinc.load(path))
