@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 UNIX = ROOT / "build" / "unix" / "micropython"
 STREAM = HERE / "learning_stream.py"
+CLASS_STREAM = HERE / "class_stream.py"
+PAUSE = 255  # instead of a label there
 TRAJECTORY = HERE / "trajectory_bits.py"
 # Engine, number format and steps: a Pico computes floats in software, its native module none.
 STREAMS = [("user module", "f32", 100), ("user module", "q8", 300), ("native module", "q8", 300)]
@@ -72,7 +74,7 @@ def on_unix(script, folder):
 def test_boots_with_engine_and_package(pico):
     said = pico.run("import sys, _tinyinc, tinyinc; print(sys.implementation._machine)")
     assert said == "Raspberry Pi Pico with TinyInc with RP2040\n"
-    assert pico.run("print(tinyinc.engine is _tinyinc)") == "True\n"
+    assert pico.run("print(tinyinc.engine.engine is _tinyinc)") == "True\n"
 
 
 def test_emulated_clock(pico):
@@ -264,8 +266,54 @@ def test_learns_the_same_stream_to_the_same_bytes(request, tmp_path, which, numb
     assert pico.get("/learned.bin") == (tmp_path / "learned.bin").read_bytes()
 
 
+def records(samples, labels):
+    """As the device scripts read them."""
+    rows = zip(samples.astype(np.uint8), labels, strict=True)
+    return b"".join([row.tobytes() + struct.pack("B", label) for row, label in rows])
+
+
+def two_classes_at_a_time(samples, labels, each=20):
+    """Digits of two classes, mixed, and a pause; then the next two."""
+    stream = b""
+    for first in range(0, 10, 2):
+        chosen = [np.flatnonzero(labels == digit)[:each] for digit in (first, first + 1)]
+        chosen = np.ravel(chosen, order="F")
+        stream += records(samples[chosen], labels[chosen])
+        stream += records(np.zeros((1, samples.shape[1])), [PAUSE])
+    return stream
+
+
+def test_learns_class_after_class_to_the_same_bytes(pico, tmp_path):
+    """With exemplars of 4 bits, growth, consolidation and undo: predictions and file are the unix
+    port's."""
+    digits = data.load("digits")
+    sizes = {"inputs": 64, "hidden": (24,), "classes": 11, "memory": 40, "memory_bits": 4}
+    settings = {"growth": 2, "novelty": 1}
+    net = tinyinc.create(range=(0, 16), format="q8", **sizes, **settings)
+    net.save(str(tmp_path / "network.tinc"))
+    stream = two_classes_at_a_time(digits.train_samples, digits.train_labels)
+    (tmp_path / "samples.bin").write_bytes(stream)
+    asked, answers = digits.test_samples[:30], digits.test_labels[:30]
+    (tmp_path / "asked.bin").write_bytes(records(asked, answers))
+
+    for name in ("network.tinc", "samples.bin", "asked.bin"):
+        pico.put(f"/{name}", (tmp_path / name).read_bytes())
+    there = pico.run(CLASS_STREAM.read_text())
+    assert there == on_unix(CLASS_STREAM, tmp_path)
+    *predicted, slots = there.splitlines()
+    assert slots == str([4] * 10 + [0])
+    known = [set(line.split()) - {"None"} for line in predicted]
+    assert all(known[i] <= set("0123456789"[: 2 * i + 2]) for i in range(5))
+    right = sum(map(str.__eq__, predicted[-1].split(), map(str, answers)))
+    assert right >= 18  # of 30, some of them taken for something new
+    checkpoint = "network.tinc.1/checkpoint"
+    assert pico.get(f"/{checkpoint}") == (tmp_path / checkpoint).read_bytes()
+
+
 def test_native_module_is_what_runs(stock_pico):
-    said = stock_pico.run("import sys, tinyinc; print(tinyinc.engine, sys.implementation._machine)")
+    said = stock_pico.run(
+        "import sys, tinyinc; print(tinyinc.engine.engine, sys.implementation._machine)"
+    )
     file = "/lib/tinyinc/_tinyinc.mpy"
     assert said == (f"<module 'tinyinc._tinyinc' from '{file}'> Raspberry Pi Pico with RP2040\n")
 
