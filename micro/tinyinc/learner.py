@@ -1,7 +1,8 @@
 """The network and its policy: what one learn() does, from a raw sample to the replayed memory.
 
-The engine knows the arithmetic. All buffers are made once, when the network is opened: predict()
-and learn() allocate nothing after that, unless a sample is a list or a label is new.
+The engine knows the arithmetic. All buffers are made once, when the network is opened: predict(),
+learn() and consolidate() allocate nothing after that, unless a sample is a list, a label is new, a
+lesson can be taken back or a layer is to shrink.
 """
 
 from array import array

@@ -56,3 +56,15 @@ def test_simplest_example(tmp_path):
     )
     assert done.stdout.splitlines()[0] == "flat"
     assert done.stdout.splitlines()[2].startswith("upside down on its side ")
+
+
+def test_something_new():
+    script = ROOT / "micro" / "examples" / "something_new.py"
+    env = {**os.environ, "MICROPYPATH": str(ROOT / "micro")}
+    done = subprocess.run(
+        [MICROPYTHON, script], env=env, capture_output=True, text=True, check=True
+    )
+    first, consolidated, *known = done.stdout.splitlines()
+    assert first == "upside down: None" and consolidated == "True"
+    assert len(known) == 3
+    assert all(re.fullmatch(r"(.*): \1 [01]\.\d\d", line) for line in known), known
