@@ -242,7 +242,7 @@ typedef struct {
 } tinc_span;
 
 /* Of the output at `position` along axis 0 (height) or 1 (width). */
-static inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint32_t position) {
+inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint32_t position) {
     const uint32_t start = position * layer->stride[axis], padding = layer->padding[axis];
     const uint32_t kernel = layer->kernel[axis], extent = layer->input_shape[axis];
     const uint32_t tap = start < padding ? padding - start : 0;

@@ -2,6 +2,8 @@
  */
 #include "internal.h"
 
+extern inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint32_t position);
+
 /* Words that may be of any type. Several copied as a struct are one load and one store on ARM. */
 typedef uint32_t word __attribute__((may_alias));
 typedef struct __attribute__((may_alias)) {
