@@ -7,25 +7,25 @@
 
 /* ---- f32_conv.c ---- */
 
-void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows);
 void tinc_f32_conv_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 
-void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows);
 void tinc_f32_depthwise_propagate(tinc_work *work, uint32_t l, const uint16_t *list,
                                   uint32_t listed);
 void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 
 /* ---- f32_pool.c ---- */
 
-void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows);
 void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l);
 
 void tinc_f32_average_pool(tinc_work *work, uint32_t l, const float *in, float *out,
-                           tinc_rows rows);
+                           const tinc_rows *rows);
 void tinc_f32_average_pool_propagate(tinc_work *work, uint32_t l);
 
-void tinc_f32_add(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows);
+void tinc_f32_add(tinc_work *work, uint32_t l, const float *in, float *out);
 void tinc_f32_add_propagate(tinc_work *work, uint32_t l);
 
 /* ---- f32_layers.c ---- */

@@ -63,7 +63,7 @@ static int has_zeros(const float *in, uint32_t n) {
     return 4u * tinc_count_inputs(in, n, 0.0f) <= 3u * n;
 }
 
-void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows) {
+void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const float *weights = tinc_weights(work->net, layer), *bias = tinc_bias(work->net, layer);
     const uint32_t stride = tinc_row_weights(layer), channels = layer->output_shape[2];
@@ -71,10 +71,10 @@ void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, tin
     const uint32_t tap_row = layer->kernel[1] * layer->input_shape[2];
     float *room = tinc_place(work, l, TINC_FORWARD);
     uint16_t *list = (uint16_t *)(void *)(room + stride);
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         const tinc_span seen = tinc_inside(layer, 0, y);
         const float *w = weights + seen.tap * tap_row,
-                    *top = in + (seen.at - rows.input_from) * row;
+                    *top = in + (seen.at - rows->input_from) * row;
         const uint32_t inputs = seen.count * tap_row;
         const int look = has_zeros(top, seen.count * row);
         for (uint32_t x = 0; x < layer->output_shape[1]; x++, out += channels) {
@@ -248,22 +248,22 @@ static void depthwise_pixel(const tinc_work *work, uint32_t l, const float *in, 
     }
 }
 
-void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows) {
+void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->output_shape[1], channels = layer->output_shape[2];
     const int in_place = in == out;
     if (in_place) {
         depthwise_in_place(work, l, out);
     }
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         tinc_span down = tinc_inside(layer, 0, y);
         for (uint32_t x = 0; x < width; x++, out += channels) {
             const tinc_span across = tinc_inside(layer, 1, x);
             work->forward += down.count * across.count * channels;
             if (!in_place) {
-                down.at -= rows.input_from;
+                down.at -= rows->input_from;
                 depthwise_pixel(work, l, in, out, down, across);
-                down.at += rows.input_from;
+                down.at += rows->input_from;
             }
         }
     }

@@ -63,9 +63,9 @@ static int activate(float *values, uint32_t n, int activation) {
     return beyond >> 31 != 0;
 }
 
-void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows) {
+void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
-    uint32_t n = (rows.to - rows.from) * layer->output_shape[1] * layer->output_shape[2];
+    uint32_t n = (rows->to - rows->from) * layer->output_shape[1] * layer->output_shape[2];
     if (layer->kind == TINC_DENSE) {
         n = layer->active;
         dense(work, l, in, out);
@@ -80,7 +80,7 @@ void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_r
         tinc_f32_average_pool(work, l, in, out, rows);
         return;
     } else {
-        tinc_f32_add(work, l, in, out, rows);
+        tinc_f32_add(work, l, in, out);
     }
     if (activate(out, n, layer->activation) && work->net->fault.code == TINC_OK) {
         tinc_fail(work->net, TINC_E_DIVERGED, l, 0, 0);

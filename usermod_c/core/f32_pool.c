@@ -33,13 +33,13 @@ static void largest_of(const tinc_layer *layer, const float *in, float *out, uin
     }
 }
 
-void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows) {
+void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->output_shape[1], channels = layer->output_shape[2];
     uint8_t *winners = tinc_place(work, l, TINC_WINNERS);
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         tinc_span window = tinc_inside(layer, 0, y);
-        window.at -= rows.input_from;
+        window.at -= rows->input_from;
         for (uint32_t x = 0; x < width; x++, out += channels) {
             uint8_t *noted = winners == NULL ? NULL : winners + (y * width + x) * channels;
             largest_of(layer, in, out, noted, window, tinc_inside(layer, 1, x));
@@ -73,12 +73,12 @@ void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l) {
 /* ---- average ---- */
 
 void tinc_f32_average_pool(tinc_work *work, uint32_t l, const float *in, float *out,
-                           tinc_rows rows) {
+                           const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->input_shape[1], channels = layer->input_shape[2];
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         const tinc_span down = tinc_inside(layer, 0, y);
-        const float *top = in + (down.at - rows.input_from) * width * channels;
+        const float *top = in + (down.at - rows->input_from) * width * channels;
         for (uint32_t x = 0; x < layer->output_shape[1]; x++, out += channels) {
             const tinc_span across = tinc_inside(layer, 1, x);
             const float share = 1.0f / (float)(down.count * across.count);
@@ -117,13 +117,11 @@ void tinc_f32_average_pool_propagate(tinc_work *work, uint32_t l) {
 
 /* ---- addition ---- */
 
-void tinc_f32_add(tinc_work *work, uint32_t l, const float *in, float *out, tinc_rows rows) {
+void tinc_f32_add(tinc_work *work, uint32_t l, const float *in, float *out) {
     const tinc_layer *layer = &work->net->layers[l];
-    const uint32_t row = layer->output_shape[1] * layer->output_shape[2];
+    const uint32_t n = tinc_layer_outputs(layer);
     const float *source = tinc_place(work, layer->source, TINC_VALUES);
-    source += rows.from * row;
-    in += (rows.from - rows.input_from) * row;
-    for (uint32_t i = 0; i < (rows.to - rows.from) * row; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         out[i] = in[i] + source[i];
     }
 }

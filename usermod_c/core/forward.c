@@ -37,7 +37,7 @@ static uint32_t row_bytes(const tinc_net *net, const tinc_layer *layer) {
 /* Run a layer; its output starts `behind` the start of its place. */
 static const void *run_layer(tinc_work *work, uint32_t l, uint32_t behind, const tinc_rows *rows) {
     uint8_t *out = (uint8_t *)tinc_place(work, l, TINC_VALUES) + behind;
-    TINC_CALL(work->net, run(work, l, tinc_input(work, l), out, *rows));
+    TINC_CALL(work->net, run(work, l, tinc_input(work, l), out, rows));
     return out;
 }
 

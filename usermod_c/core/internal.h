@@ -268,8 +268,8 @@ void tinc_gather(const tinc_layer *layer, const void *top, uint32_t rows, uint32
  * as fault TINC_E_DIVERGED. Depthwise with in == out runs in place: a plane of output height x
  * width values for one channel's results then lies at the start of TINC_FORWARD, its own room
  * behind it. */
-void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows);
-void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows);
+void tinc_f32_run(tinc_work *work, uint32_t l, const void *in, void *out, const tinc_rows *rows);
+void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, const tinc_rows *rows);
 
 /* A bit per value, the lowest of a byte first: did it pass the layer's activation uncut? */
 void tinc_f32_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask);

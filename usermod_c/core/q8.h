@@ -158,6 +158,7 @@ unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, int32_t d0,
 typedef struct {
     const int32_t *delta;
     const uint32_t *scales;
+    uint32_t channels;
     int exponent;  /* factor = delta * scale / 2^exponent */
     unsigned rest; /* and this many places less */
 } q8_factors;
@@ -165,18 +166,21 @@ typedef struct {
 /* Returns whether there is anything to propagate, having aligned the layer before. */
 int tinc_q8_factors(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed,
                     q8_factors *factors);
-int32_t tinc_q8_factor(const q8_factors *factors, uint32_t output, uint32_t channel);
+/* The factors of a pair of rows: of the first of the listed outputs, which is in a channel, and of
+ * the next where that is in the pair's other row; else 0. Returns how many outputs that were. */
+uint32_t tinc_q8_pair(const q8_factors *factors, const uint16_t *list, uint32_t listed,
+                      uint32_t channel, int32_t c[2]);
 
 /* ---- the kinds of layers ---- */
 
 void tinc_q8_run_dense(tinc_work *work, uint32_t l, const int8_t *in, void *out,
                        q8_activation *activation);
-void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows,
+void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows,
                       q8_activation *activation);
 void tinc_q8_run_depthwise(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
-                           tinc_rows rows, q8_activation *activation);
-void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows);
-void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows,
+                           const tinc_rows *rows, q8_activation *activation);
+void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows);
+void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
                      q8_activation *activation);
 
 void tinc_q8_propagate_dense(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed,

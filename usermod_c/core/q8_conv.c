@@ -1,7 +1,7 @@
 /* Convolutions in integers: a dense layer on patches; and depthwise, one kernel per channel. */
 #include "q8.h"
 
-void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows,
+void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows,
                       q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const void *weights = tinc_weights(work->net, layer);
@@ -12,9 +12,9 @@ void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out
     int8_t *patch = (int8_t *)(scalings + channels); /* aligned, for whole words */
     uint16_t *list = (uint16_t *)(void *)(patch + n + (n & 1u));
     tinc_q8_scalings(activation, 0, channels, scalings);
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         const tinc_span seen = tinc_inside(layer, 0, y);
-        const int8_t *top = in + (seen.at - rows.input_from) * row;
+        const int8_t *top = in + (seen.at - rows->input_from) * row;
         for (uint32_t i = 0; i < n; i++) {
             patch[i] = 0; /* kernel rows above and below the image stay so */
         }
@@ -72,18 +72,18 @@ static int32_t window_sum(const tinc_net *net, const tinc_layer *layer, const in
 /* A channel at a time, so that it can work in place: the results then wait in a plane until the
  * channel's last input was read. */
 void tinc_q8_run_depthwise(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
-                           tinc_rows rows, q8_activation *activation) {
+                           const tinc_rows *rows, q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t channels = layer->output_shape[2];
-    const uint32_t pixels = (rows.to - rows.from) * layer->output_shape[1];
+    const uint32_t pixels = (rows->to - rows->from) * layer->output_shape[1];
     int8_t *const plane = in == out ? tinc_place(work, l, TINC_FORWARD) : NULL;
     for (uint32_t c = 0; c < channels; c++) {
         q8_scaling scaling;
         tinc_q8_scalings(activation, c, 1, &scaling);
         int8_t *at = plane != NULL ? plane : out + c;
-        for (uint32_t y = rows.from; y < rows.to; y++) {
+        for (uint32_t y = rows->from; y < rows->to; y++) {
             tinc_span vertical = tinc_inside(layer, 0, y);
-            vertical.at -= rows.input_from;
+            vertical.at -= rows->input_from;
             for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
                 const tinc_span horizontal = tinc_inside(layer, 1, x);
                 int32_t sum = window_sum(work->net, layer, in, vertical, horizontal, c);
@@ -100,28 +100,23 @@ void tinc_q8_run_depthwise(tinc_work *work, uint32_t l, const int8_t *in, int8_t
 
 /* ---- backward ---- */
 
-static void spread_channel(const tinc_net *net, const tinc_layer *layer, tinc_span rows,
-                           tinc_span columns, uint32_t channel, int32_t c, int32_t *below) {
+/* The weights of a kernel's row lie together, as the inputs under them do; depthwise, those of all
+ * channels, of which one counts. */
+static void spread(const tinc_net *net, const tinc_layer *layer, tinc_span rows, tinc_span columns,
+                   uint32_t channel, const int32_t c[2], int32_t *below) {
     const uint32_t channels = layer->input_shape[2];
     for (uint32_t row = 0; row < rows.count; row++) {
         const uint32_t tap = (rows.tap + row) * layer->kernel[1] + columns.tap;
         const uint32_t pixel = (rows.at + row) * layer->input_shape[1] + columns.at;
+        if (layer->kind == TINC_CONV) {
+            tinc_q8_axpy(layer, tinc_weights(net, layer), channel / 2u, tap * channels, NULL,
+                         columns.count * channels, c, below + pixel * channels);
+            continue;
+        }
         for (uint32_t column = 0; column < columns.count; column++) {
             below[(pixel + column) * channels + channel] +=
-                (*depthwise_weight(net, layer, tap + column, channel) - 128) * c;
+                (*depthwise_weight(net, layer, tap + column, channel) - 128) * c[channel & 1u];
         }
-    }
-}
-
-/* The weights of a kernel's row lie together, as the inputs under them do. */
-static void spread_pair(const tinc_net *net, const tinc_layer *layer, tinc_span rows,
-                        tinc_span columns, uint32_t pair, const int32_t c[2], int32_t *below) {
-    const uint32_t channels = layer->input_shape[2];
-    for (uint32_t row = 0; row < rows.count; row++) {
-        const uint32_t tap = (rows.tap + row) * layer->kernel[1] + columns.tap;
-        const uint32_t pixel = (rows.at + row) * layer->input_shape[1] + columns.at;
-        tinc_q8_axpy(layer, tinc_weights(net, layer), pair, tap * channels, NULL,
-                     columns.count * channels, c, below + pixel * channels);
     }
 }
 
@@ -129,31 +124,21 @@ void tinc_q8_propagate_conv(tinc_work *work, uint32_t l, const uint16_t *list, u
                             const q8_factors *factors) {
     const tinc_net *net = work->net;
     const tinc_layer *layer = &net->layers[l];
-    const int depthwise = layer->kind == TINC_DEPTHWISE;
+    const int conv = layer->kind == TINC_CONV;
     int32_t *below = tinc_place(work, l - 1u, TINC_DELTA);
     q8_place place = {0, 0, 0};
-    for (uint32_t k = 0; k < listed; k++) {
-        const uint32_t output = list[k], channel = q8_walk(&place, layer, output);
+    while (listed > 0) {
+        const uint32_t channel = q8_walk(&place, layer, *list);
         const tinc_span rows = tinc_inside(layer, 0, place.y);
         const tinc_span columns = tinc_inside(layer, 1, place.x);
-        const uint32_t taps = rows.count * columns.count;
-        const uint32_t macs = taps * (depthwise ? 1u : layer->input_shape[2]);
-        const int32_t factor = tinc_q8_factor(factors, output, channel);
-        work->backward += factor != 0 ? macs : 0;
-        if (depthwise) {
-            spread_channel(net, layer, rows, columns, channel, factor, below);
-            continue;
+        int32_t c[2];
+        const uint32_t taken = tinc_q8_pair(factors, list, conv ? listed : 1u, channel, c);
+        const uint32_t used = (uint32_t)(c[0] != 0) + (c[1] != 0);
+        work->backward += used * rows.count * columns.count * (conv ? layer->input_shape[2] : 1u);
+        if (used > 0) {
+            spread(net, layer, rows, columns, channel, c, below);
         }
-        int32_t c[2] = {0, 0};
-        c[channel & 1u] = factor;
-        if (!(channel & 1u) && channel + 1u < layer->active && k + 1u < listed &&
-            list[k + 1u] == output + 1u) {
-            k++;
-            c[1] = tinc_q8_factor(factors, output + 1u, channel + 1u);
-            work->backward += c[1] != 0 ? macs : 0;
-        }
-        if ((c[0] | c[1]) != 0) {
-            spread_pair(net, layer, rows, columns, channel / 2u, c, below);
-        }
+        list += taken;
+        listed -= taken;
     }
 }

@@ -29,6 +29,7 @@ int tinc_q8_factors(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t 
     const tinc_layer *layer = &work->net->layers[l];
     factors->delta = tinc_place(work, l, TINC_DELTA);
     factors->scales = tinc_scales(work->net, layer);
+    factors->channels = layer->active;
     q8_place place = {0, 0, 0};
     int top = 0, any = 0;
     for (uint32_t k = 0; k < listed; k++) {
@@ -48,11 +49,20 @@ int tinc_q8_factors(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t 
     return any;
 }
 
-int32_t tinc_q8_factor(const q8_factors *factors, uint32_t output, uint32_t channel) {
+static int32_t factor_of(const q8_factors *factors, uint32_t output, uint32_t channel) {
     const uint32_t scale = factors->scales[channel];
     const int32_t product = factors->delta[output] * q8_mantissa(scale);
     const int32_t factor = tinc_q8_shift(product, q8_exponent(scale) - factors->exponent, 127);
     return factors->rest == 0 ? factor : tinc_q8_shift(factor, -(int)factors->rest, 127);
+}
+
+uint32_t tinc_q8_pair(const q8_factors *factors, const uint16_t *list, uint32_t listed,
+                      uint32_t channel, int32_t c[2]) {
+    const uint32_t output = *list, odd = channel & 1u;
+    const int both = !odd && channel + 1u < factors->channels && listed > 1u && list[1] == output + 1u;
+    c[odd] = factor_of(factors, output, channel);
+    c[1u - odd] = both ? factor_of(factors, output + 1u, channel + 1u) : 0;
+    return 1u + (uint32_t)both;
 }
 
 /* List the set bits of a mask over n values, or return n when they are more than half of them. */
@@ -73,19 +83,17 @@ void tinc_q8_propagate_dense(tinc_work *work, uint32_t l, const uint16_t *list, 
     const uint32_t inputs = tinc_layer_inputs(work->net, l);
     uint16_t *live = tinc_backward_room(work, l);
     const uint32_t n = mask == NULL ? inputs : list_live(mask, inputs, live);
-    for (uint32_t k = 0; k < listed; k++) {
-        const uint32_t row = list[k];
-        int32_t c[2] = {0, 0};
-        c[row & 1u] = tinc_q8_factor(factors, row, row);
-        work->backward += c[row & 1u] != 0 ? n : 0;
-        if (!(row & 1u) && k + 1u < listed && list[k + 1u] == row + 1u) {
-            k++;
-            c[1] = tinc_q8_factor(factors, row + 1u, row + 1u);
-            work->backward += c[1] != 0 ? n : 0;
-        }
-        if (n > 0 && (c[0] | c[1]) != 0) {
+    while (n > 0 && listed > 0) {
+        const uint32_t row = *list;
+        int32_t c[2];
+        const uint32_t taken = tinc_q8_pair(factors, list, listed, row, c);
+        const uint32_t used = (uint32_t)(c[0] != 0) + (c[1] != 0);
+        work->backward += used * n;
+        if (used > 0) {
             tinc_q8_axpy(layer, tinc_weights(work->net, layer), row / 2u, 0,
                          n < inputs ? live : NULL, n, c, tinc_place(work, l - 1u, TINC_DELTA));
         }
+        list += taken;
+        listed -= taken;
     }
 }

@@ -125,7 +125,7 @@ void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32
 
 /* ---- the calls of the engine: forward ---- */
 
-void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_rows rows) {
+void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, const tinc_rows *rows) {
     const uint8_t kind = work->net->layers[l].kind;
     q8_activation activation;
     tinc_q8_begin(work, l, &activation);
@@ -136,7 +136,7 @@ void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, tinc_ro
     } else if (kind == TINC_DEPTHWISE) {
         tinc_q8_run_depthwise(work, l, in, out, rows, &activation);
     } else if (kind == TINC_ADD) {
-        tinc_q8_run_add(work, l, in, out, rows, &activation);
+        tinc_q8_run_add(work, l, in, out, &activation);
     } else {
         tinc_q8_run_pool(work, l, in, out, rows);
     }

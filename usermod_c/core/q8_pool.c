@@ -75,14 +75,14 @@ static void average_pixel(const q8_window *window, const int8_t *in, int8_t *out
     }
 }
 
-void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows) {
+void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t channels = layer->output_shape[2];
     uint8_t *winners = tinc_place(work, l, TINC_WINNERS);
     q8_inverse inverse = {0, 0, 0};
-    for (uint32_t y = rows.from; y < rows.to; y++) {
+    for (uint32_t y = rows->from; y < rows->to; y++) {
         for (uint32_t x = 0; x < layer->output_shape[1]; x++, out += channels) {
-            const q8_window window = window_of(layer, y, x, rows.input_from);
+            const q8_window window = window_of(layer, y, x, rows->input_from);
             if (layer->kind == TINC_AVERAGE_POOL) {
                 average_pixel(&window, in, out, &inverse);
             } else {
@@ -160,19 +160,17 @@ void tinc_q8_propagate_average_pool(tinc_work *work, uint32_t l) {
 
 #define SUM_POINT 8 /* places behind the output's step, in which its terms are added */
 
-void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, tinc_rows rows,
+void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
                      q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
-    const uint32_t row = layer->output_shape[1] * layer->output_shape[2];
     const tinc_tensor *source = tinc_tensor_of(work, layer->source, TINC_VALUES);
-    const int8_t *a = in + (rows.from - rows.input_from) * row;
-    const int8_t *b =
-        (const int8_t *)tinc_place(work, layer->source, TINC_VALUES) + rows.from * row;
-    const int shift_a = activation->in - activation->out + SUM_POINT;
-    const int shift_b = source->exponent - activation->out + SUM_POINT;
-    for (uint32_t i = 0; i < (rows.to - rows.from) * row; i++) {
-        const int32_t sum = tinc_q8_shift(a[i], shift_a, (int32_t)1 << 29) +
-                            tinc_q8_shift(b[i], shift_b, (int32_t)1 << 29);
+    const int8_t *other = tinc_place(work, layer->source, TINC_VALUES);
+    const int shift_in = activation->in - activation->out + SUM_POINT;
+    const int shift_other = source->exponent - activation->out + SUM_POINT;
+    const uint32_t n = tinc_layer_outputs(layer);
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t sum = tinc_q8_shift(in[i], shift_in, (int32_t)1 << 29) +
+                            tinc_q8_shift(other[i], shift_other, (int32_t)1 << 29);
         out[i] = (int8_t)tinc_q8_activate(activation, q8_round(sum, SUM_POINT));
     }
 }
