@@ -115,7 +115,7 @@ class Engine:
     def run_rows(self, index, values, out, rows):
         if self.image.layers[index]["kind"] == DENSE:
             rows = Rows(0, 1, 0)
-        self.call("run", index, pointer(values), pointer(out), rows)
+        self.call("run", index, pointer(values), pointer(out), ctypes.byref(rows))
 
     def call(self, name, *arguments):
         getattr(self.library, "tinc_q8_" + name)(ctypes.byref(self.work), *arguments)
