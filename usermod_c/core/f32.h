@@ -11,14 +11,16 @@ void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, con
 void tinc_f32_conv_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 
-void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows);
+void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out,
+                        const tinc_rows *rows);
 void tinc_f32_depthwise_propagate(tinc_work *work, uint32_t l, const uint16_t *list,
                                   uint32_t listed);
 void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed);
 
 /* ---- f32_pool.c ---- */
 
-void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows);
+void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out,
+                       const tinc_rows *rows);
 void tinc_f32_max_pool_propagate(tinc_work *work, uint32_t l);
 
 void tinc_f32_average_pool(tinc_work *work, uint32_t l, const float *in, float *out,

@@ -63,7 +63,8 @@ static int has_zeros(const float *in, uint32_t n) {
     return 4u * tinc_count_inputs(in, n, 0.0f) <= 3u * n;
 }
 
-void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
+void tinc_f32_conv(tinc_work *work, uint32_t l, const float *in, float *out,
+                   const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const float *weights = tinc_weights(work->net, layer), *bias = tinc_bias(work->net, layer);
     const uint32_t stride = tinc_row_weights(layer), channels = layer->output_shape[2];
@@ -248,7 +249,8 @@ static void depthwise_pixel(const tinc_work *work, uint32_t l, const float *in, 
     }
 }
 
-void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
+void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out,
+                        const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->output_shape[1], channels = layer->output_shape[2];
     const int in_place = in == out;

@@ -33,7 +33,8 @@ static void largest_of(const tinc_layer *layer, const float *in, float *out, uin
     }
 }
 
-void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out, const tinc_rows *rows) {
+void tinc_f32_max_pool(tinc_work *work, uint32_t l, const float *in, float *out,
+                       const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t width = layer->output_shape[1], channels = layer->output_shape[2];
     uint8_t *winners = tinc_place(work, l, TINC_WINNERS);

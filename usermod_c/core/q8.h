@@ -152,6 +152,37 @@ uint32_t tinc_q8_axpy_x(const q8_block *block, int32_t *sums, const int8_t *x, i
 unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, int32_t d0, int32_t d1,
                              unsigned s, uint32_t round);
 
+/* ---- q8_update.c: single weights ---- */
+
+/* Where the weights of a row are. Of int8 in pairs, step is 0. */
+typedef struct {
+    uint8_t *at;
+    uint32_t step; /* bytes */
+    uint32_t n;
+    uint32_t wide; /* 1: masters, 0: int8 */
+} q8_row;
+
+q8_row tinc_q8_row(const tinc_net *net, const tinc_layer *layer, uint32_t index);
+
+inline uint8_t *tinc_q8_weight(const q8_row *row, uint32_t i) {
+    return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
+}
+
+/* A weight in its own units: a master, or an int8. */
+inline int32_t tinc_q8_read(const q8_row *row, uint32_t i) {
+    const uint8_t *at = tinc_q8_weight(row, i);
+    return row->wide ? *(const tinc_half *)(const void *)at - 32896 : *at - 128;
+}
+
+inline void tinc_q8_write(const q8_row *row, uint32_t i, int32_t w) {
+    uint8_t *at = tinc_q8_weight(row, i);
+    if (row->wide) {
+        *(tinc_half *)(void *)at = (uint16_t)(w + 32896);
+    } else {
+        *at = (uint8_t)(w + 128);
+    }
+}
+
 /* ---- q8_dense.c ---- */
 
 /* How a layer's listed gradients become factors of int8 for its weights. */
@@ -175,11 +206,12 @@ uint32_t tinc_q8_pair(const q8_factors *factors, const uint16_t *list, uint32_t 
 
 void tinc_q8_run_dense(tinc_work *work, uint32_t l, const int8_t *in, void *out,
                        q8_activation *activation);
-void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows,
-                      q8_activation *activation);
+void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
+                      const tinc_rows *rows, q8_activation *activation);
 void tinc_q8_run_depthwise(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
                            const tinc_rows *rows, q8_activation *activation);
-void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows);
+void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
+                      const tinc_rows *rows);
 void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
                      q8_activation *activation);
 

@@ -1,8 +1,8 @@
 /* Convolutions in integers: a dense layer on patches; and depthwise, one kernel per channel. */
 #include "q8.h"
 
-void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows,
-                      q8_activation *activation) {
+void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
+                      const tinc_rows *rows, q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const void *weights = tinc_weights(work->net, layer);
     const uint32_t channels = layer->output_shape[2], n = tinc_row_weights(layer);

@@ -59,7 +59,8 @@ static int32_t factor_of(const q8_factors *factors, uint32_t output, uint32_t ch
 uint32_t tinc_q8_pair(const q8_factors *factors, const uint16_t *list, uint32_t listed,
                       uint32_t channel, int32_t c[2]) {
     const uint32_t output = *list, odd = channel & 1u;
-    const int both = !odd && channel + 1u < factors->channels && listed > 1u && list[1] == output + 1u;
+    const int both =
+        !odd && channel + 1u < factors->channels && listed > 1u && list[1] == output + 1u;
     c[odd] = factor_of(factors, output, channel);
     c[1u - odd] = both ? factor_of(factors, output + 1u, channel + 1u) : 0;
     return 1u + (uint32_t)both;

@@ -75,7 +75,8 @@ static void average_pixel(const q8_window *window, const int8_t *in, int8_t *out
     }
 }
 
-void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out, const tinc_rows *rows) {
+void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
+                      const tinc_rows *rows) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint32_t channels = layer->output_shape[2];
     uint8_t *winners = tinc_place(work, l, TINC_WINNERS);

@@ -7,48 +7,38 @@
  * so that no step can overflow a weight. */
 #include "q8.h"
 
+extern inline uint8_t *tinc_q8_weight(const q8_row *row, uint32_t i);
+extern inline int32_t tinc_q8_read(const q8_row *row, uint32_t i);
+extern inline void tinc_q8_write(const q8_row *row, uint32_t i, int32_t w);
+
 #define MOST_SHIFT 14    /* of a product of two int8 */
 #define MOST_STEP 8064   /* of a master in one update: 127 * 127 / 2 */
 #define LARGE 96         /* int8 weights from here on make their row be halved */
 #define LARGEST_SCALE 15 /* 2^15 */
 #define LARGEST_BIAS ((int32_t)1 << 30)
 
-/* Where the weights of a row are. Of int8 in pairs, step is 0. */
-typedef struct {
-    uint8_t *at;
-    uint32_t step; /* bytes */
-    uint32_t n;
-    int wide; /* masters, else int8 */
-} q8_row;
-
-static uint8_t *weight_at(const q8_row *row, uint32_t i) {
-    return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
-}
-
-/* A weight in its own units: a master, or an int8. */
-static int32_t read_weight(const q8_row *row, uint32_t i) {
-    const uint8_t *at = weight_at(row, i);
-    return row->wide ? *(const tinc_half *)(const void *)at - 32896 : *at - 128;
-}
-
-static void write_weight(const q8_row *row, uint32_t i, int32_t w) {
-    uint8_t *at = weight_at(row, i);
-    if (row->wide) {
-        *(tinc_half *)(void *)at = (uint16_t)(w + 32896);
+q8_row tinc_q8_row(const tinc_net *net, const tinc_layer *layer, uint32_t index) {
+    const uint32_t wide = q8_is_wide(layer) != 0, n = tinc_row_weights(layer);
+    q8_row row = {tinc_weights(net, layer), 4u * wide, n, wide};
+    if (layer->kind == TINC_DEPTHWISE) { /* n is the channels there */
+        row.at += index << wide;
+        row.step = n << wide;
+        row.n = tinc_weight_rows(layer);
     } else {
-        *at = (uint8_t)(w + 128);
+        row.at += index / 2u * 4u * (wide ? n : (n + 1u) / 2u) + 2u * (index & 1u);
     }
+    return row;
 }
 
 /* Returns whether the weight, or the int8 part of the master, came out so large that its row is to
  * be halved. */
 static int change_weight(const q8_row *row, uint32_t i, int32_t change) {
-    int32_t w = read_weight(row, i) + change;
+    int32_t w = tinc_q8_read(row, i) + change;
     if (change == 0) {
         return 0;
     }
     w = row->wide ? w : q8_clamp(w, 127);
-    write_weight(row, i, w);
+    tinc_q8_write(row, i, w);
     w = row->wide ? (w + 128) >> 8 : w;
     return w < -LARGE || w >= LARGE;
 }
@@ -122,15 +112,7 @@ static q8_step step_of(tinc_work *work, uint32_t l) {
 }
 
 static q8_row row_of(const q8_step *step, uint32_t row) {
-    const tinc_layer *layer = step->layer;
-    const uint32_t n = tinc_row_weights(layer), bytes = step->wide ? 2u : 1u;
-    if (layer->kind == TINC_DEPTHWISE) { /* n is the channels there */
-        return (q8_row){step->weights_at + row * bytes, n * bytes, tinc_weight_rows(layer),
-                        step->wide};
-    }
-    const uint32_t pair_bytes = step->wide ? 4u * n : 4u * ((n + 1u) / 2u);
-    return (q8_row){step->weights_at + row / 2u * pair_bytes + 2u * (row & 1u), step->wide ? 4u : 0,
-                    n, step->wide};
+    return tinc_q8_row(step->work->net, step->layer, row);
 }
 
 /* Halve a row and double its scale; the largest scale stays, and the weights are cut instead. */
@@ -140,8 +122,8 @@ static void shrink_row(const q8_step *step, uint32_t index) {
     const int may_grow = q8_log2(*scale) < LARGEST_SCALE;
     const int32_t most = row.wide ? LARGE * 256 - 129 : LARGE - 1;
     for (uint32_t i = 0; i < row.n; i++) {
-        const int32_t w = read_weight(&row, i);
-        write_weight(&row, i, may_grow ? (w + 1) >> 1 : q8_clamp(w, most));
+        const int32_t w = tinc_q8_read(&row, i);
+        tinc_q8_write(&row, i, may_grow ? (w + 1) >> 1 : q8_clamp(w, most));
     }
     *scale += may_grow ? (uint32_t)1 << 23 : 0;
 }

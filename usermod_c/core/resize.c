@@ -1,5 +1,5 @@
 /* Capacity in use: units and classes come and go within what the image has room for. */
-#include "fixed.h"
+#include "q8.h"
 
 /* Only dense layers change, the first `layers` of them, and hidden ones when another dense one
  * follows. Who writes a layer's rows and the next one's columns asks for what is trained. */
@@ -92,38 +92,9 @@ static int f32_least_useful(const tinc_net *net, uint32_t l, uint32_t over) {
 
 /* ---- q8 ---- */
 
-#define MASTER_POINT 8 /* bits of a weight behind the point */
+#define MASTER_POINT 8 /* bits of a master behind the point; of an int8 none */
 #define BIAS_POINT 20
-#define MASTER_ZERO 32896
-#define INT8_ZERO 128
 #define MOST_MASTER (95 << MASTER_POINT) /* in size: further out a row is halved */
-
-/* Where the weight of a row for input i lies: rows in pairs, and int8 inputs as well. */
-static uint8_t *weight_at(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i) {
-    const uint32_t int8 = layer->weight_type == TINC_WEIGHT_INT8;
-    const uint32_t words = (layer->input_shape[0] + int8) >> int8; /* of a pair of rows */
-    const uint32_t word = (row >> 1) * words + (i >> int8);
-    return (uint8_t *)tinc_weights(net, layer) + 4u * word + 2u * (row & 1u) + (i & int8);
-}
-
-/* A weight in steps of its row's scale, with MASTER_POINT bits behind the point. */
-static int32_t read_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i) {
-    const uint8_t *at = weight_at(net, layer, row, i);
-    return layer->weight_type == TINC_WEIGHT_INT16
-               ? *(const tinc_half *)(const void *)at - MASTER_ZERO
-               : (*at - INT8_ZERO) * (1 << MASTER_POINT);
-}
-
-static void write_weight(const tinc_net *net, const tinc_layer *layer, uint32_t row, uint32_t i,
-                         int32_t weight) {
-    uint8_t *at = weight_at(net, layer, row, i);
-    if (layer->weight_type == TINC_WEIGHT_INT16) {
-        *(tinc_half *)(void *)at = (uint16_t)(weight + MASTER_ZERO);
-    } else {
-        const int32_t half = 1 << (MASTER_POINT - 1);
-        *at = (uint8_t)(((weight + half) >> MASTER_POINT) + INT8_ZERO);
-    }
-}
 
 #define LOG2_6 169408 /* with 16 bits behind the point */
 #define LOG2_47_5 365026
@@ -144,8 +115,11 @@ static uint32_t weight_bound(int32_t log, int32_t scale) {
     return weight < MOST_MASTER ? weight : MOST_MASTER;
 }
 
-static int32_t draw_weight(tinc_net *net, uint32_t bound) {
-    return (int32_t)tinc_multiply_high(tinc_next(net->state), 2u * bound + 1u) - (int32_t)bound;
+/* Of a master's bits an int8 keeps those before the point. */
+static void draw_weight(tinc_net *net, const q8_row *row, uint32_t i, uint32_t bound) {
+    const int32_t master =
+        (int32_t)tinc_multiply_high(tinc_next(net->state), 2u * bound + 1u) - (int32_t)bound;
+    tinc_q8_write(row, i, row->wide ? master : q8_round(master, MASTER_POINT));
 }
 
 /* As f32_add_unit(); the scale makes the bound of the incoming weights 47.5 to 95 steps. */
@@ -156,71 +130,77 @@ static void q8_add_unit(tinc_net *net, uint32_t l, uint32_t units) {
     const int32_t incoming = log_he_bound(inputs), outgoing = log_he_bound(units) - 65536;
     const int32_t scale = (incoming - LOG2_47_5) >> 16;
     const uint32_t bound = weight_bound(incoming, scale);
+    const q8_row row = tinc_q8_row(net, layer, unit);
     int32_t *bias = tinc_bias(net, layer);
     tinc_scales(net, layer)[unit] = (uint32_t)(scale + 127) << 23;
     bias[unit] = 0;
     for (uint32_t i = 0; i < inputs; i++) {
-        write_weight(net, layer, unit, i, last ? 0 : draw_weight(net, bound));
+        if (last) {
+            tinc_q8_write(&row, i, 0);
+        } else {
+            draw_weight(net, &row, i, bound);
+        }
     }
     for (uint32_t r = 0; !last && r < next->active; r++) {
-        const uint32_t row_bound =
-            weight_bound(outgoing, tinc_bits_exponent(tinc_scales(net, next)[r]));
-        write_weight(net, next, r, unit, draw_weight(net, row_bound));
+        const q8_row above = tinc_q8_row(net, next, r);
+        const int32_t row_scale = tinc_bits_exponent(tinc_scales(net, next)[r]);
+        draw_weight(net, &above, unit, weight_bound(outgoing, row_scale));
     }
 }
 
 /* What it leaves behind is zero: rows and inputs lie in pairs. */
+static void move_weight(const q8_row *to, uint32_t i, const q8_row *from, uint32_t j) {
+    tinc_q8_write(to, i, tinc_q8_read(from, j));
+    tinc_q8_write(from, j, 0);
+}
+
 static void q8_move_unit(tinc_net *net, uint32_t l, uint32_t to, uint32_t from) {
     const tinc_layer *layer = &net->layers[l], *next = layer + 1;
     uint32_t *scales = tinc_scales(net, layer);
     int32_t *bias = tinc_bias(net, layer);
+    const q8_row source = tinc_q8_row(net, layer, from), row = tinc_q8_row(net, layer, to);
     const uint32_t inputs = tinc_layer_inputs(net, l);
     scales[to] = scales[from];
     bias[to] = bias[from];
     for (uint32_t i = 0; i < inputs; i++) {
-        write_weight(net, layer, to, i, read_weight(net, layer, from, i));
-        write_weight(net, layer, from, i, 0);
+        move_weight(&row, i, &source, i);
     }
     for (uint32_t r = 0; l + 1 < net->layer_count && r < next->active; r++) {
-        write_weight(net, next, r, to, read_weight(net, next, r, from));
-        write_weight(net, next, r, from, 0);
+        const q8_row above = tinc_q8_row(net, next, r);
+        move_weight(&above, to, &above, from);
     }
 }
 
-static uint32_t size_of(int32_t x) {
-    return (uint32_t)(x < 0 ? -x : x);
+/* The sum of sizes of n weights of a row; 65535 of 15 bits fit. */
+static tinc_bits size_of(const tinc_net *net, const tinc_layer *layer, uint32_t index,
+                         uint32_t from, uint32_t n) {
+    const q8_row row = tinc_q8_row(net, layer, index);
+    uint32_t sum = 0;
+    for (uint32_t i = from; i < from + n; i++) {
+        sum += q8_magnitude(tinc_q8_read(&row, i));
+    }
+    return tinc_bits_multiply(tinc_bits_of(sum, row.wide ? -MASTER_POINT : 0),
+                              tinc_scales(net, layer)[index]);
 }
 
-static tinc_bits incoming_of(const tinc_net *net, uint32_t l, uint32_t unit) {
-    const tinc_layer *layer = &net->layers[l];
+/* All that comes in, times all that goes out. */
+static tinc_bits use_of(const tinc_net *net, uint32_t l, uint32_t unit) {
+    const tinc_layer *layer = &net->layers[l], *next = layer + 1;
     const int32_t *bias = tinc_bias(net, layer);
-    const uint32_t inputs = tinc_layer_inputs(net, l);
-    uint32_t sum = 0; /* at most 65535 of 15 bits */
-    for (uint32_t i = 0; i < inputs; i++) {
-        sum += size_of(read_weight(net, layer, unit, i));
-    }
-    const tinc_bits weights =
-        tinc_bits_multiply(tinc_bits_of(sum, -MASTER_POINT), tinc_scales(net, layer)[unit]);
-    return tinc_bits_add(weights, tinc_bits_of(size_of(bias[unit]), -BIAS_POINT));
-}
-
-static tinc_bits outgoing_of(const tinc_net *net, uint32_t l, uint32_t unit) {
-    const tinc_layer *next = &net->layers[l + 1];
-    tinc_bits sum = 0;
+    const tinc_bits incoming = size_of(net, layer, unit, 0, tinc_layer_inputs(net, l));
+    tinc_bits outgoing = 0;
     for (uint32_t r = 0; r < next->active; r++) {
-        const tinc_bits size =
-            tinc_bits_of(size_of(read_weight(net, next, r, unit)), -MASTER_POINT);
-        sum = tinc_bits_add(sum, tinc_bits_multiply(size, tinc_scales(net, next)[r]));
+        outgoing = tinc_bits_add(outgoing, size_of(net, next, r, unit, 1));
     }
-    return sum;
+    return tinc_bits_multiply(
+        tinc_bits_add(incoming, tinc_bits_of(q8_magnitude(bias[unit]), -BIAS_POINT)), outgoing);
 }
 
 static int q8_least_useful(const tinc_net *net, uint32_t l, uint32_t over) {
     uint32_t least = 0;
     tinc_bits least_use = 0, most_use = 0;
     for (uint32_t unit = 0; unit < net->layers[l].active; unit++) {
-        const tinc_bits use =
-            tinc_bits_multiply(incoming_of(net, l, unit), outgoing_of(net, l, unit));
+        const tinc_bits use = use_of(net, l, unit);
         if (unit == 0 || use < least_use) {
             least = unit;
             least_use = use;
