@@ -292,8 +292,39 @@ static uint32_t wrong_part(const void *header, uint32_t header_bytes, uint32_t s
     return TINC_NONE;
 }
 
-static int fail_memory(tinc_net *net, uint32_t field, uint32_t found) {
-    return tinc_fail(net, TINC_E_MEMORY, field, found, 0);
+/* The word of the memory that is wrong, or TINC_NONE. */
+static uint32_t wrong_memory(const tinc_net *net, const tinc_memory *m) {
+    if (m->capacity > TINC_MAX_UNITS || m->count > m->capacity) {
+        return AT(tinc_memory, count);
+    }
+    if (m->features != net->features) {
+        return AT(tinc_memory, features);
+    }
+    if (*tinc_word_at(m, AT(tinc_memory, element_type)) > TINC_MEMORY_4_BIT) { /* nor soft labels */
+        return AT(tinc_memory, element_type);
+    }
+    if (m->stride < tinc_slot_bytes(m) || m->stride > 2u * TINC_MAX_UNITS) {
+        return AT(tinc_memory, stride);
+    }
+    const uint32_t step = tinc_step_before(net, net->header->front_layers);
+    const uint32_t offset = tinc_float_bits(m->offset), half = offset == 0 ? 1u << 23 : 0;
+    const int q8 = tinc_is_q8(net); /* q = x + 128 in steps of the features, or 2 x */
+    if (q8 ? tinc_float_bits(m->step) != step - half : !tinc_within(&m->step, 1e-9f, 1e6f)) {
+        return AT(tinc_memory, step);
+    }
+    if (q8 ? offset != 0 && offset != (1u << 31 | (step + (7u << 23)))
+           : !tinc_within(&m->offset, -1e6f, 1e6f)) {
+        return AT(tinc_memory, offset);
+    }
+    if (!tinc_all_zero(&m->soft_offset, sizeof *m - AT(tinc_memory, soft_offset))) {
+        return AT(tinc_memory, soft_offset);
+    }
+    const part parts[PARTS] = {
+        {AT(tinc_memory, classes_offset), 2u * m->capacity},
+        {AT(tinc_memory, weights_offset), 2u * m->capacity},
+        {AT(tinc_memory, samples_offset), tinc_product(m->stride, m->capacity)},
+    };
+    return wrong_part(m, sizeof *m, net->bytes[TINC_MEMORY], parts);
 }
 
 static int check_memory(tinc_net *net) {
@@ -303,42 +334,11 @@ static int check_memory(tinc_net *net) {
         return TINC_OK;
     }
     if (bytes < sizeof *m) {
-        return fail_memory(net, 0, bytes);
+        return tinc_fail(net, TINC_E_MEMORY, 0, bytes, 0);
     }
-    if (m->capacity > TINC_MAX_UNITS || m->count > m->capacity) {
-        return fail_memory(net, AT(tinc_memory, count), m->count);
-    }
-    if (m->features != net->features) {
-        return fail_memory(net, AT(tinc_memory, features), m->features);
-    }
-    if (m->stride < tinc_slot_bytes(m) || m->stride > 2u * TINC_MAX_UNITS) {
-        return fail_memory(net, AT(tinc_memory, stride), m->stride);
-    }
-    if (*tinc_word_at(m, AT(tinc_memory, element_type)) > TINC_MEMORY_4_BIT) { /* nor soft labels */
-        return fail_memory(net, AT(tinc_memory, element_type), m->element_type);
-    }
-    const uint32_t step = tinc_step_before(net, net->header->front_layers);
-    const uint32_t offset = tinc_float_bits(m->offset), half = offset == 0 ? 1u << 23 : 0;
-    const int q8 = tinc_is_q8(net); /* q = x + 128 in steps of the features, or 2 x */
-    if (q8 ? tinc_float_bits(m->step) != step - half : !tinc_within(&m->step, 1e-9f, 1e6f)) {
-        return fail_memory(net, AT(tinc_memory, step), 0);
-    }
-    if (q8 ? offset != 0 && offset != (1u << 31 | (step + (7u << 23)))
-           : !tinc_within(&m->offset, -1e6f, 1e6f)) {
-        return fail_memory(net, AT(tinc_memory, offset), 0);
-    }
-    const part parts[PARTS] = {
-        {AT(tinc_memory, classes_offset), 2u * m->capacity},
-        {AT(tinc_memory, weights_offset), 2u * m->capacity},
-        {AT(tinc_memory, samples_offset), tinc_product(m->stride, m->capacity)},
-    };
-    uint32_t wrong = wrong_part(m, sizeof *m, bytes, parts);
-    const uint32_t rest = AT(tinc_memory, soft_offset);
-    if (wrong == TINC_NONE && !tinc_all_zero(&m->soft_offset, sizeof *m - rest)) {
-        wrong = rest;
-    }
+    const uint32_t wrong = wrong_memory(net, m);
     if (wrong != TINC_NONE) {
-        return fail_memory(net, wrong, *tinc_word_at(m, wrong));
+        return tinc_fail(net, TINC_E_MEMORY, wrong, *tinc_word_at(m, wrong), 0);
     }
     net->memory = m;
     return TINC_OK;
