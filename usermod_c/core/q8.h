@@ -219,8 +219,7 @@ void tinc_q8_propagate_dense(tinc_work *work, uint32_t l, const uint16_t *list, 
                              const q8_factors *factors);
 void tinc_q8_propagate_conv(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed,
                             const q8_factors *factors);
-void tinc_q8_propagate_max_pool(tinc_work *work, uint32_t l);
-void tinc_q8_propagate_average_pool(tinc_work *work, uint32_t l);
+void tinc_q8_propagate_pool(tinc_work *work, uint32_t l);
 void tinc_q8_propagate_add(tinc_work *work, uint32_t l);
 
 #endif

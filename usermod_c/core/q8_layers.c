@@ -225,10 +225,8 @@ unsigned tinc_q8_align(tinc_work *work, uint32_t l, int exponent) {
 void tinc_q8_propagate(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const uint8_t kind = work->net->layers[l].kind;
     q8_factors factors;
-    if (kind == TINC_MAX_POOL) {
-        tinc_q8_propagate_max_pool(work, l);
-    } else if (kind == TINC_AVERAGE_POOL) {
-        tinc_q8_propagate_average_pool(work, l);
+    if (kind == TINC_MAX_POOL || kind == TINC_AVERAGE_POOL) {
+        tinc_q8_propagate_pool(work, l);
     } else if (kind == TINC_ADD) {
         tinc_q8_propagate_add(work, l);
     } else if (tinc_q8_factors(work, l, list, listed, &factors)) {

@@ -100,59 +100,65 @@ static void add_to(int32_t *sum, int32_t v, unsigned right) {
     *sum = (int32_t)((uint32_t)*sum + (uint32_t)v);
 }
 
-/* The gradient goes to the winner of each window. */
-void tinc_q8_propagate_max_pool(tinc_work *work, uint32_t l) {
-    const tinc_layer *layer = &work->net->layers[l];
-    const int32_t *delta = tinc_place(work, l, TINC_DELTA);
-    const uint8_t *winner = tinc_place(work, l, TINC_WINNERS);
-    int32_t *below = tinc_place(work, l - 1u, TINC_DELTA);
-    const unsigned right =
-        tinc_q8_align(work, l - 1u, tinc_tensor_of(work, l, TINC_DELTA)->exponent);
-    for (uint32_t y = 0; y < layer->output_shape[0]; y++) {
-        for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
-            const q8_window window = window_of(layer, y, x, 0);
-            const uint32_t first = window.rows.tap * layer->kernel[1] + window.columns.tap;
-            for (uint32_t c = 0; c < window.channels; c++, delta++, winner++) {
-                if (*delta != 0) {
-                    uint32_t pixel = window.pixel, tap = *winner - first;
-                    while (tap >= layer->kernel[1]) {
-                        tap -= layer->kernel[1];
-                        pixel += window.width;
-                    }
-                    add_to(&below[(pixel + tap) * window.channels + c], *delta, right);
-                }
+/* The gradient goes to the winner of each window, */
+static void pass_to_winners(const q8_window *window, const int32_t *delta, const uint8_t *winner,
+                            int32_t *below, unsigned right) {
+    const uint32_t kernel = window->layer->kernel[1];
+    const uint32_t first = window->rows.tap * kernel + window->columns.tap;
+    for (uint32_t c = 0; c < window->channels; c++) {
+        if (delta[c] != 0) {
+            uint32_t pixel = window->pixel, tap = winner[c] - first;
+            while (tap >= kernel) {
+                tap -= kernel;
+                pixel += window->width;
             }
+            add_to(&below[(pixel + tap) * window->channels + c], delta[c], right);
         }
     }
 }
 
 #define MOST_GUARD 8 /* bits that a gradient gains, of those it loses when divided */
 
-/* The gradient goes to all inputs of a window in equal parts. */
-void tinc_q8_propagate_average_pool(tinc_work *work, uint32_t l) {
+/* or to all inputs of a window in equal parts. */
+static void pass_to_all(const q8_window *window, const int32_t *delta, const q8_inverse *inverse,
+                        int guard, int32_t *below, unsigned right) {
+    const uint32_t channels = window->channels;
+    for (uint32_t c = 0; c < channels; c++) {
+        const int32_t part =
+            tinc_q8_shift(delta[c] * inverse->mantissa, guard - 14 - inverse->bits, INT32_MAX);
+        for (uint32_t row = 0; part != 0 && row < window->rows.count; row++) {
+            int32_t *to = below + (window->pixel + row * window->width) * channels + c;
+            for (uint32_t n = window->columns.count; n > 0; n--, to += channels) {
+                add_to(to, part, right);
+            }
+        }
+    }
+}
+
+void tinc_q8_propagate_pool(tinc_work *work, uint32_t l) {
     const tinc_layer *layer = &work->net->layers[l];
-    const uint32_t channels = layer->output_shape[2];
     const int32_t *delta = tinc_place(work, l, TINC_DELTA);
+    const uint8_t *winner = tinc_place(work, l, TINC_WINNERS);
     int32_t *below = tinc_place(work, l - 1u, TINC_DELTA);
     q8_inverse inverse = {0, 0, 0};
-    set_inverse(&inverse, (uint32_t)layer->kernel[0] * layer->kernel[1]);
-    const int guard = inverse.bits < MOST_GUARD ? inverse.bits : MOST_GUARD;
+    int guard = 0;
+    if (winner == NULL) {
+        set_inverse(&inverse, (uint32_t)layer->kernel[0] * layer->kernel[1]);
+        guard = inverse.bits < MOST_GUARD ? inverse.bits : MOST_GUARD;
+    }
     const unsigned right =
         tinc_q8_align(work, l - 1u, tinc_tensor_of(work, l, TINC_DELTA)->exponent - guard);
     for (uint32_t y = 0; y < layer->output_shape[0]; y++) {
         for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
             const q8_window window = window_of(layer, y, x, 0);
-            set_inverse(&inverse, window.rows.count * window.columns.count);
-            for (uint32_t c = 0; c < channels; c++, delta++) {
-                const int32_t part =
-                    tinc_q8_shift(*delta * inverse.mantissa, guard - 14 - inverse.bits, INT32_MAX);
-                for (uint32_t row = 0; part != 0 && row < window.rows.count; row++) {
-                    int32_t *to = below + (window.pixel + row * window.width) * channels + c;
-                    for (uint32_t n = window.columns.count; n > 0; n--, to += channels) {
-                        add_to(to, part, right);
-                    }
-                }
+            if (winner != NULL) {
+                pass_to_winners(&window, delta, winner, below, right);
+                winner += window.channels;
+            } else {
+                set_inverse(&inverse, window.rows.count * window.columns.count);
+                pass_to_all(&window, delta, &inverse, guard, below, right);
             }
+            delta += window.channels;
         }
     }
 }

@@ -111,11 +111,6 @@ static int32_t bits_of_type(float offset, int typecode) {
     (int8_t)cut((int32_t)((uint32_t)(raw) * line.factor + line.bias) >> line.shift, line.low,      \
                 line.high)
 
-#define Q8_CONVERT(type)                                                                           \
-    for (size_t i = 0; i < n; i++) {                                                               \
-        x[i] = ON_LINE(((const type *)raw)[i]);                                                    \
-    }
-
 static int q8_normalise_floats(tinc_net *net, const float *raw, tinc_bits gain, int8_t *x) {
     const tinc_header *h = net->header;
     const int32_t exponent = tinc_bits_exponent(gain), point = exponent + 9;
@@ -140,15 +135,20 @@ static int q8_normalise(tinc_net *net, const void *raw, size_t n, int typecode, 
     if (typecode == 'f') {
         return q8_normalise_floats(net, raw, gain, x);
     }
-    const q8_line line = line_of(h, gain, h->input_offset, bits_of_type(h->input_offset, typecode));
-    if (typecode == 'B') {
-        Q8_CONVERT(uint8_t)
-    } else if (typecode == 'b') {
-        Q8_CONVERT(int8_t)
-    } else if (typecode == 'H') {
-        Q8_CONVERT(uint16_t)
+    q8_line line = line_of(h, gain, h->input_offset, bits_of_type(h->input_offset, typecode));
+    /* A signed integer with its sign flipped is that much more than it was, and not below 0. */
+    const uint32_t sign = typecode == 'b' ? 1u << 7 : typecode == 'h' ? 1u << 15 : 0;
+    line.bias -= sign * line.factor;
+    if (element_bytes(typecode) == 1) {
+        const uint8_t *bytes = raw;
+        for (size_t i = 0; i < n; i++) {
+            x[i] = ON_LINE(bytes[i] ^ sign);
+        }
     } else {
-        Q8_CONVERT(int16_t)
+        const uint16_t *halves = raw;
+        for (size_t i = 0; i < n; i++) {
+            x[i] = ON_LINE(halves[i] ^ sign);
+        }
     }
     return TINC_OK;
 }
