@@ -2,6 +2,7 @@
  *
  * Most checks give the byte of the field that is wrong, or RIGHT. */
 #include "check.h"
+#include "q8.h"
 
 #define FIELD(name) AT(tinc_layer, name)
 #define RIGHT 0u /* the byte of the kind, which is checked first and apart */
@@ -327,33 +328,23 @@ static int check_words(tinc_net *net, uint32_t l, const uint32_t *words,
     return TINC_OK;
 }
 
-/* Does an element of q8 weights hold a value that the arithmetic can bear? Trained masters leave
- * room for a step; what only fills up a pair is 0. */
-static int is_weight(int wide, uint32_t stored, int fills) {
-    if (fills) {
-        return stored == (wide ? 32896u : 128u);
-    }
-    return wide ? stored - (32u << 8) < 192u << 8 : stored >= 1;
+/* Is it a value that the arithmetic can bear? Trained masters leave room for a step. */
+static int is_weight(int32_t w, uint32_t wide) {
+    return wide ? (uint32_t)(w + (96 << 8) + 128) < 192u << 8 : w >= -127;
 }
 
-/* In the order in which they lie: bits of an element's number say its row and input in the pair. */
+/* What only fills up a pair, of rows or of int8 inputs, is 0. */
 static int check_weights(tinc_net *net, uint32_t l) {
     const tinc_layer *layer = &net->layers[l];
-    const uint8_t *bytes = tinc_weights(net, layer);
-    const uint32_t rows = tinc_weight_rows(layer), n = tinc_row_weights(layer);
-    const int wide = layer->weight_type == TINC_WEIGHT_INT16;
-    const uint32_t pairs = layer->kind != TINC_DEPTHWISE; /* of rows; of int8, of inputs as well */
-    const uint32_t input_pairs = wide ? 0 : pairs;
-    uint32_t element = 0;
-    for (uint32_t row = 0; row < rows; row += 1u + pairs) {
-        for (uint32_t i = 0; i < n; i += 1u + input_pairs) {
-            for (uint32_t e = 0; e >> input_pairs <= pairs; e++, element++) {
-                const uint32_t stored =
-                    wide ? ((const uint16_t *)(const void *)bytes)[element] : bytes[element];
-                const int fills = row + (e >> input_pairs) >= rows || i + (e & input_pairs) >= n;
-                if (!is_weight(wide, stored, fills)) {
-                    return tinc_fail(net, TINC_E_VALUE, l, element, 0);
-                }
+    const uint32_t rows = units_of(layer), pairs = layer->kind != TINC_DEPTHWISE;
+    for (uint32_t index = 0; index < rows + (rows & pairs); index++) {
+        const q8_row row = tinc_q8_row(net, layer, index);
+        const uint32_t n = row.n + (row.n & pairs & ~row.wide);
+        for (uint32_t i = 0; i < n; i++) {
+            const int32_t w = tinc_q8_read(&row, i);
+            if (index < rows && i < row.n ? !is_weight(w, row.wide) : w != 0) {
+                const uint8_t *weights = tinc_weights(net, layer), *at = tinc_q8_weight(&row, i);
+                return tinc_fail(net, TINC_E_VALUE, l, (uint32_t)(at - weights) >> row.wide, 0);
             }
         }
     }
