@@ -21,18 +21,7 @@ static inline const tinc_word *tinc_word_at(const void *record, uint32_t field) 
     return (const tinc_word *)(const void *)((const uint8_t *)record + field);
 }
 
-/* Fields of one byte and what they may hold, both included. */
-typedef struct {
-    uint8_t field, least, most;
-} tinc_byte_range;
-
-/* The first of n fields of a record that is out of its range, or TINC_NONE. */
-uint32_t tinc_wrong_byte(const void *record, const tinc_byte_range *ranges, uint32_t n);
-
-/* Is a float, read where it lies, in [low, high]? NaN is in no range. */
-int tinc_within(const float *x, float low, float high);
-
-/* Is it a power of two in that range? */
+/* Is a float, read where it lies, a power of two in [low, high]? */
 int tinc_is_power(const float *x, float low, float high);
 
 /* a * b, or a number above MOST_BYTES where that is; b is at most 65535. */

@@ -32,6 +32,10 @@ void tinc_f32_add_propagate(tinc_work *work, uint32_t l);
 
 /* ---- f32_layers.c ---- */
 
+/* What a layer takes, when it is differentiated: NULL when its values are gone by then, because no
+ * weight is trained by them; the mask of the layer before then tells which may have been not 0. */
+const void *tinc_f32_kept_input(const tinc_work *work, uint32_t l);
+
 /* The least magnitude of an input by which a weight is trained: the rule may skip small ones. */
 float tinc_f32_least_input(const tinc_work *work, uint32_t l, const float *input);
 

@@ -147,7 +147,7 @@ static inline void update_bias(float *bias, float rate, const float *delta, cons
 
 void tinc_f32_conv_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
-    const float *in = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
+    const float *in = tinc_f32_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
     const uint32_t stride = tinc_row_weights(layer), channels = layer->input_shape[2];
     const uint32_t row = layer->input_shape[1] * channels, tap_row = layer->kernel[1] * channels;
     const uint32_t trained = tinc_trained_channels(layer, channels);
@@ -298,7 +298,7 @@ void tinc_f32_depthwise_propagate(tinc_work *work, uint32_t l, const uint16_t *l
 
 void tinc_f32_depthwise_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
-    const float *in = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
+    const float *in = tinc_f32_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
     const uint32_t channels = layer->input_shape[2];
     const uint32_t updated =
         layer->flags & TINC_TRAIN_WEIGHTS ? tinc_trained_channels(layer, channels) : 0;

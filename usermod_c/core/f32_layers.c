@@ -249,11 +249,22 @@ float tinc_f32_least_input(const tinc_work *work, uint32_t l, const float *input
     return state->input_threshold * tinc_largest(input, tinc_layer_inputs(work->net, l));
 }
 
+const void *tinc_f32_kept_input(const tinc_work *work, uint32_t l) {
+    if (l > work->from) {
+        const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
+        const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
+        if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
+            return NULL;
+        }
+    }
+    return tinc_input(work, l);
+}
+
 /* W -= rate delta x^T on the listed rows and the inputs that count. */
 static void dense_update(tinc_work *work, uint32_t l, const uint16_t *rows, uint32_t listed) {
     const tinc_layer *layer = &work->net->layers[l];
     const tinc_state *state = work->net->state;
-    const float *input = tinc_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
+    const float *input = tinc_f32_kept_input(work, l), *delta = tinc_place(work, l, TINC_DELTA);
     float *w = tinc_weights(work->net, layer);
     const uint32_t stride = layer->input_shape[0], trained = tinc_trained_channels(layer, stride);
     uint32_t inputs = tinc_layer_inputs(work->net, l);

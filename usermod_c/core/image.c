@@ -17,13 +17,14 @@ static int32_t order(uint32_t bits) {
     return bits >> 31 ? -magnitude : magnitude;
 }
 
-int tinc_within(const float *x, float low, float high) {
+/* Is a float, read where it lies, in [low, high]? NaN is in no range. */
+static int is_within(const float *x, float low, float high) {
     const int32_t at = order(tinc_float_bits(*x));
     return at >= order(tinc_float_bits(low)) && at <= order(tinc_float_bits(high));
 }
 
 int tinc_is_power(const float *x, float low, float high) {
-    return tinc_within(x, low, high) && (tinc_float_bits(*x) & 0x007FFFFFu) == 0;
+    return is_within(x, low, high) && (tinc_float_bits(*x) & 0x007FFFFFu) == 0;
 }
 
 uint32_t tinc_product(uint32_t a, uint32_t b) {
@@ -68,7 +69,13 @@ int tinc_fits(uint32_t offset, uint32_t bytes, uint32_t section_bytes) {
     return offset % 8u == 0 && offset <= section_bytes && bytes <= section_bytes - offset;
 }
 
-uint32_t tinc_wrong_byte(const void *record, const tinc_byte_range *ranges, uint32_t n) {
+/* Fields of one byte and what they may hold, both included. */
+typedef struct {
+    uint8_t field, least, most;
+} byte_range;
+
+/* The first of n fields of a record that is out of its range, or TINC_NONE. */
+static uint32_t wrong_byte(const void *record, const byte_range *ranges, uint32_t n) {
     for (; n > 0; n--, ranges++) {
         const uint32_t value = ((const uint8_t *)record)[ranges->field];
         if (value < ranges->least || value > ranges->most) {
@@ -93,7 +100,7 @@ static int fail_header(tinc_net *net, uint32_t field, uint32_t found) {
 
 #define MAGIC 0x434E4954u /* "TINC" */
 
-const tinc_byte_range tinc_header_bytes[] = {
+const byte_range tinc_header_bytes[] = {
     {AT(tinc_header, section_count), TINC_SECTIONS - 1, TINC_MAX_SECTIONS},
     {AT(tinc_header, layer_count), 1, TINC_MAX_LAYERS},
     {AT(tinc_header, head), TINC_SOFTMAX, TINC_SOFTMAX},
@@ -117,7 +124,7 @@ static int check_front(tinc_net *net, size_t bytes) {
     if (h->input_type != h->format) {
         return fail_header(net, AT(tinc_header, input_type), h->input_type);
     }
-    const uint32_t wrong = tinc_wrong_byte(h, tinc_header_bytes, COUNT(tinc_header_bytes));
+    const uint32_t wrong = wrong_byte(h, tinc_header_bytes, COUNT(tinc_header_bytes));
     if (wrong != TINC_NONE) {
         return fail_header(net, wrong, ((const uint8_t *)h)[wrong]);
     }
@@ -187,8 +194,8 @@ static uint32_t wrong_normalisation(const tinc_net *net) {
     if (!is_scale(net)) {
         return AT(tinc_header, input_scale);
     }
-    if (!tinc_within(&h->input_low, -1e6f, 1e6f) || !tinc_within(&h->input_high, -1e6f, 1e6f) ||
-        tinc_within(&h->input_low, h->input_high, 1e6f)) {
+    if (!is_within(&h->input_low, -1e6f, 1e6f) || !is_within(&h->input_high, -1e6f, 1e6f) ||
+        is_within(&h->input_low, h->input_high, 1e6f)) {
         return AT(tinc_header, input_low);
     }
     if (h->input_zero_point != 0) {
@@ -309,11 +316,11 @@ static uint32_t wrong_memory(const tinc_net *net, const tinc_memory *m) {
     const uint32_t step = tinc_step_before(net, net->header->front_layers);
     const uint32_t offset = tinc_float_bits(m->offset), half = offset == 0 ? 1u << 23 : 0;
     const int q8 = tinc_is_q8(net); /* q = x + 128 in steps of the features, or 2 x */
-    if (q8 ? tinc_float_bits(m->step) != step - half : !tinc_within(&m->step, 1e-9f, 1e6f)) {
+    if (q8 ? tinc_float_bits(m->step) != step - half : !is_within(&m->step, 1e-9f, 1e6f)) {
         return AT(tinc_memory, step);
     }
     if (q8 ? offset != 0 && offset != (1u << 31 | (step + (7u << 23)))
-           : !tinc_within(&m->offset, -1e6f, 1e6f)) {
+           : !is_within(&m->offset, -1e6f, 1e6f)) {
         return AT(tinc_memory, offset);
     }
     if (!tinc_all_zero(&m->soft_offset, sizeof *m - AT(tinc_memory, soft_offset))) {
@@ -371,7 +378,7 @@ static int check_settings(tinc_net *net) {
     for (uint32_t i = 0; i < COUNT(tinc_settings); i++) {
         const tinc_range *range = &tinc_settings[i];
         for (uint32_t field = range->first; field <= range->last; field += 4u) {
-            if (!tinc_within((const void *)(state + field), range->low, range->high)) {
+            if (!is_within((const void *)(state + field), range->low, range->high)) {
                 return fail_state(net, field, 0);
             }
         }
@@ -387,7 +394,7 @@ static int check_layer_states(tinc_net *net) {
     for (uint32_t l = 0; l < net->layer_count; l++) {
         const int may_widen = tinc_is_q8(net) && l >= net->header->front_layers;
         const uint32_t most = may_widen ? TINC_MOST_WIDENED : 0;
-        if (!tinc_within(&layer[l].y_max, 0.0f, 3e38f) || layer[l].widened > most) {
+        if (!is_within(&layer[l].y_max, 0.0f, 3e38f) || layer[l].widened > most) {
             const uint32_t at = l * (uint32_t)sizeof *layer;
             return fail_state(net, net->state->layers_offset + at, layer[l].widened);
         }
@@ -395,7 +402,7 @@ static int check_layer_states(tinc_net *net) {
     return TINC_OK;
 }
 
-const tinc_byte_range tinc_state_bytes[] = {
+const byte_range tinc_state_bytes[] = {
     {AT(tinc_state, rule), 0, TINC_RULE_SAMPLED},
     {AT(tinc_state, label_type), 0, 1},
     {AT(tinc_state, label_bytes), 4, 64},
@@ -434,7 +441,7 @@ static int check_state(tinc_net *net) {
         return fail_state(net, 0, net->bytes[TINC_STATE]);
     }
     net->state = s;
-    uint32_t wrong = tinc_wrong_byte(s, tinc_state_bytes, COUNT(tinc_state_bytes));
+    uint32_t wrong = wrong_byte(s, tinc_state_bytes, COUNT(tinc_state_bytes));
     if (wrong == TINC_NONE && s->label_bytes % 4u != 0) {
         wrong = AT(tinc_state, label_bytes);
     }

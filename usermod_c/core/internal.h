@@ -204,10 +204,6 @@ void *tinc_place(const tinc_work *work, uint32_t l, unsigned role);
 /* What a layer takes: x, or the outputs of the layer before. */
 const void *tinc_input(const tinc_work *work, uint32_t l);
 
-/* The same when the layer is differentiated: NULL when its values are gone by then, because no
- * weight is trained by them; the mask of the layer before then tells which may have been not 0. */
-const void *tinc_kept_input(const tinc_work *work, uint32_t l);
-
 /* How many elements of a layer's gradient can differ from 0: a max pool behind it passes on one per
  * window. */
 uint32_t tinc_most_listed(const tinc_net *net, uint32_t l);

@@ -103,20 +103,19 @@ void *tinc_backward_room(const tinc_work *work, uint32_t l) {
 }
 
 /* Depthwise convolution takes one channel at a time: where nobody needs its input any more, and its
- * output is as large, it works in place. Returns whether it does. */
-static int share(const tinc_net *net, uint32_t l, tinc_tensor *tensors) {
+ * output is as large, it works in place. */
+static void share(const tinc_net *net, uint32_t l, tinc_tensor *tensors) {
     const tinc_layer *layer = &net->layers[l];
     tinc_tensor *out = &tensors[l * TINC_ROLES + TINC_VALUES], *in = out - TINC_ROLES;
     if (layer->kind != TINC_DEPTHWISE || l < 1u || l <= net->header->stage_layers ||
         in->last != l || in->bytes != out->bytes) {
-        return 0;
+        return;
     }
     tinc_tensor *room = &tensors[l * TINC_ROLES + TINC_FORWARD];
     const uint32_t plane = layer->output_shape[0] * layer->output_shape[1] * value_bytes(net, l);
     room->bytes += round_up(plane);
     in->last = out->last;
     out->bytes = 0;
-    return 1;
 }
 
 static int together(const tinc_tensor *a, const tinc_tensor *b) {
@@ -251,15 +250,4 @@ void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
 
 const void *tinc_input(const tinc_work *work, uint32_t l) {
     return l == work->from ? work->x : tinc_place(work, l - 1, TINC_VALUES);
-}
-
-const void *tinc_kept_input(const tinc_work *work, uint32_t l) {
-    if (l > work->from) {
-        const tinc_tensor *values = tinc_tensor_of(work, l - 1, TINC_VALUES);
-        const int overwritten = values->offset == tinc_tensor_of(work, l, TINC_VALUES)->offset;
-        if (overwritten || values->last < tinc_backward_moment(work->net, l)) {
-            return NULL;
-        }
-    }
-    return tinc_input(work, l);
 }

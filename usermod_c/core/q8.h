@@ -81,9 +81,6 @@ typedef struct {
     int16_t shift;
 } q8_scaling;
 
-void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation);
-/* Note the step of the output, and widen it for the next sample where too much was cut. */
-void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation);
 /* Of n rows from `row` on. */
 void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
                       q8_scaling *scaling);

@@ -39,7 +39,7 @@ static int32_t relu6_limit(int exponent) {
     return exponent > 0 ? 6 >> (exponent < 3 ? exponent : 3) : tinc_q8_shift(6, -exponent, 127);
 }
 
-void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation) {
+static void begin(const tinc_work *work, uint32_t l, q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint8_t kind = layer->activation;
     activation->scales = tinc_scales(work->net, layer);
@@ -57,7 +57,8 @@ void tinc_q8_begin(const tinc_work *work, uint32_t l, q8_activation *activation)
     }
 }
 
-void tinc_q8_end(tinc_work *work, uint32_t l, const q8_activation *activation) {
+/* Note the step of the output, and widen it for the next sample where too much was cut. */
+static void end(tinc_work *work, uint32_t l, const q8_activation *activation) {
     const tinc_layer *layer = &work->net->layers[l];
     const uint8_t both = TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS;
     tinc_tensor_of(work, l, TINC_VALUES)->exponent = (int16_t)activation->out;
@@ -128,7 +129,7 @@ void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32
 void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, const tinc_rows *rows) {
     const uint8_t kind = work->net->layers[l].kind;
     q8_activation activation;
-    tinc_q8_begin(work, l, &activation);
+    begin(work, l, &activation);
     if (kind == TINC_DENSE) {
         tinc_q8_run_dense(work, l, in, out, &activation);
     } else if (kind == TINC_CONV) {
@@ -140,7 +141,7 @@ void tinc_q8_run(tinc_work *work, uint32_t l, const void *in, void *out, const t
     } else {
         tinc_q8_run_pool(work, l, in, out, rows);
     }
-    tinc_q8_end(work, l, &activation);
+    end(work, l, &activation);
 }
 
 void tinc_q8_mask(const tinc_work *work, uint32_t l, const void *values, uint8_t *mask) {
