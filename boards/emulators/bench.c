@@ -134,7 +134,7 @@ static uint32_t measure_layer(bench *b, tinc_net *net) {
     const tinc_layer *layer = net->layers;
     const tinc_rows rows = {0, layer->kind == TINC_DENSE ? 1u : layer->output_shape[0], 0};
     const uint32_t start = ticks();
-    TINC_CALL(net, run(&work, 0, b->x, tinc_place(&work, 0, TINC_VALUES), rows));
+    TINC_CALL(net, run(&work, 0, b->x, tinc_place(&work, 0, TINC_VALUES), &rows));
     const uint32_t spent = ticks() - start;
     *work.busy = 0;
     b->macs[0] = work.forward;
