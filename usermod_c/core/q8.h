@@ -84,7 +84,19 @@ typedef struct {
 /* Of n rows from `row` on. */
 void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
                       q8_scaling *scaling);
-int32_t tinc_q8_activate(q8_activation *activation, int32_t v);
+/* What a ReLU cuts off below is no loss. */
+inline int32_t tinc_q8_activate(q8_activation *activation, int32_t v) {
+    if (v > activation->high) {
+        activation->cut++;
+        return activation->high;
+    }
+    if (v < activation->low) {
+        activation->cut += activation->low < 0;
+        return activation->low;
+    }
+    return v;
+}
+
 /* n sums, each with its scaling, to outputs; these replace the sums where out is NULL. */
 void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32_t *sums,
                      uint32_t n, int8_t *out);

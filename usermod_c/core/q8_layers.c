@@ -2,6 +2,8 @@
  * of outputs and gradients that all of them share. */
 #include "q8.h"
 
+extern inline int32_t tinc_q8_activate(q8_activation *activation, int32_t v);
+
 /* ---- numbers ---- */
 
 int32_t tinc_q8_shift(int32_t v, int s, int32_t limit) {
@@ -87,23 +89,6 @@ void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
     }
 }
 
-/* What a ReLU cuts off below is no loss. */
-static inline int32_t activate(q8_activation *activation, int32_t v) {
-    if (v > activation->high) {
-        activation->cut++;
-        return activation->high;
-    }
-    if (v < activation->low) {
-        activation->cut += activation->low < 0;
-        return activation->low;
-    }
-    return v;
-}
-
-int32_t tinc_q8_activate(q8_activation *activation, int32_t v) {
-    return activate(activation, v);
-}
-
 void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32_t *sums,
                      uint32_t n, int8_t *out) {
     const unsigned last = activation->shift;
@@ -115,7 +100,7 @@ void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32
                               ? q8_clamp(q8_round(*sums, (unsigned)shift), 32767)
                               : tinc_q8_shift(*sums, -shift, 32767);
         const int32_t v =
-            activate(activation, (t * scaling->mantissa + (scaling->bias + half)) >> last);
+            tinc_q8_activate(activation, (t * scaling->mantissa + (scaling->bias + half)) >> last);
         if (out != NULL) {
             *out++ = (int8_t)v;
         } else {
