@@ -85,7 +85,7 @@ typedef struct {
 void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
                       q8_scaling *scaling);
 /* What a ReLU cuts off below is no loss. */
-inline int32_t tinc_q8_activate(q8_activation *activation, int32_t v) {
+Q8_INLINE int32_t q8_activate(q8_activation *activation, int32_t v) {
     if (v > activation->high) {
         activation->cut++;
         return activation->high;
@@ -173,7 +173,7 @@ typedef struct {
 
 q8_row tinc_q8_row(const tinc_net *net, const tinc_layer *layer, uint32_t index);
 
-inline uint8_t *tinc_q8_weight(const q8_row *row, uint32_t i) {
+inline __attribute__((always_inline)) uint8_t *tinc_q8_weight(const q8_row *row, uint32_t i) {
     return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
 }
 

@@ -2,8 +2,6 @@
  * of outputs and gradients that all of them share. */
 #include "q8.h"
 
-extern inline int32_t tinc_q8_activate(q8_activation *activation, int32_t v);
-
 /* ---- numbers ---- */
 
 int32_t tinc_q8_shift(int32_t v, int s, int32_t limit) {
@@ -100,7 +98,7 @@ void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32
                               ? q8_clamp(q8_round(*sums, (unsigned)shift), 32767)
                               : tinc_q8_shift(*sums, -shift, 32767);
         const int32_t v =
-            tinc_q8_activate(activation, (t * scaling->mantissa + (scaling->bias + half)) >> last);
+            q8_activate(activation, (t * scaling->mantissa + (scaling->bias + half)) >> last);
         if (out != NULL) {
             *out++ = (int8_t)v;
         } else {

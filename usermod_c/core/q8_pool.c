@@ -178,7 +178,7 @@ void tinc_q8_run_add(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out,
     for (uint32_t i = 0; i < n; i++) {
         const int32_t sum = tinc_q8_shift(in[i], shift_in, (int32_t)1 << 29) +
                             tinc_q8_shift(other[i], shift_other, (int32_t)1 << 29);
-        out[i] = (int8_t)tinc_q8_activate(activation, q8_round(sum, SUM_POINT));
+        out[i] = (int8_t)q8_activate(activation, q8_round(sum, SUM_POINT));
     }
 }
 

@@ -194,12 +194,11 @@ static Q8_APART void update_pair(const q8_step *step, uint32_t first, int32_t d0
     }
 }
 
-static Q8_APART void change_biases(const q8_step *step, const uint16_t *list, uint32_t listed) {
-    const int32_t *delta = step->delta;
-    int32_t *bias = step->bias_at;
-    const int s = step->bias;
-    for (; bias != NULL && listed > 0; listed--, list++) {
-        change_bias(&bias[*list], delta[*list], s);
+/* The listed biases, by the gradients of the same numbers. */
+static Q8_APART void change_biases(int32_t *bias, const int32_t *gradient, int s,
+                                   const uint16_t *list, uint32_t listed) {
+    for (; listed > 0; listed--, list++) {
+        change_bias(&bias[*list], gradient[*list], s);
     }
 }
 
@@ -207,7 +206,9 @@ static void update_dense(const q8_step *step, const uint16_t *list, uint32_t lis
                          uint32_t inputs, uint16_t *room) {
     const tinc_layer *layer = step->layer;
     const uint16_t *const end = list + listed;
-    change_biases(step, list, listed);
+    if (step->bias_at != NULL) {
+        change_biases(step->bias_at, step->delta, step->bias, list, listed);
+    }
     if (!(layer->flags & TINC_TRAIN_WEIGHTS)) {
         return;
     }
@@ -337,7 +338,8 @@ static void update_conv(const q8_step *step, int32_t *gradient) {
             apply_gradient(step, row, gradient);
         }
         if (step->bias_at != NULL) {
-            change_bias(&step->bias_at[row], sum, step->bias);
+            const uint16_t only = 0;
+            change_biases(&step->bias_at[row], &sum, step->bias, &only, 1);
         }
     }
 }
