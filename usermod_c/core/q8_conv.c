@@ -127,10 +127,15 @@ void tinc_q8_propagate_conv(tinc_work *work, uint32_t l, const uint16_t *list, u
     const int conv = layer->kind == TINC_CONV;
     int32_t *below = tinc_place(work, l - 1u, TINC_DELTA);
     q8_place place = {0, 0, 0};
+    tinc_span rows = {0, 0, 0}, columns = rows;
+    uint32_t seen = TINC_NONE;
     while (listed > 0) {
         const uint32_t channel = q8_walk(&place, layer, *list);
-        const tinc_span rows = tinc_inside(layer, 0, place.y);
-        const tinc_span columns = tinc_inside(layer, 1, place.x);
+        if (place.first != seen) { /* a place has several channels */
+            seen = place.first;
+            rows = tinc_inside(layer, 0, place.y);
+            columns = tinc_inside(layer, 1, place.x);
+        }
         int32_t c[2];
         const uint32_t taken = tinc_q8_pair(factors, list, conv ? listed : 1u, channel, c);
         const uint32_t used = (uint32_t)(c[0] != 0) + (c[1] != 0);

@@ -10,12 +10,16 @@ typedef struct {
     uint32_t channels, width, pixel;
 } q8_window;
 
-static q8_window window_of(const tinc_layer *layer, uint32_t y, uint32_t x, uint32_t input_from) {
-    const tinc_span rows = tinc_inside(layer, 0, y), columns = tinc_inside(layer, 1, x);
-    const uint32_t width = layer->input_shape[1];
-    return (q8_window){layer,   rows,
-                       columns, layer->input_shape[2],
-                       width,   (rows.at - input_from) * width + columns.at};
+static void go_to_row(q8_window *window, const tinc_layer *layer, uint32_t y) {
+    window->layer = layer;
+    window->rows = tinc_inside(layer, 0, y);
+    window->channels = layer->input_shape[2];
+    window->width = layer->input_shape[1];
+}
+
+static void go_to_pixel(q8_window *window, uint32_t x, uint32_t input_from) {
+    window->columns = tinc_inside(window->layer, 1, x);
+    window->pixel = (window->rows.at - input_from) * window->width + window->columns.at;
 }
 
 static void max_pixel(const q8_window *window, const int8_t *in, int8_t *out, uint8_t *winners) {
@@ -82,8 +86,10 @@ void tinc_q8_run_pool(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out
     uint8_t *winners = tinc_place(work, l, TINC_WINNERS);
     q8_inverse inverse = {0, 0, 0};
     for (uint32_t y = rows->from; y < rows->to; y++) {
+        q8_window window;
+        go_to_row(&window, layer, y);
         for (uint32_t x = 0; x < layer->output_shape[1]; x++, out += channels) {
-            const q8_window window = window_of(layer, y, x, rows->input_from);
+            go_to_pixel(&window, x, rows->input_from);
             if (layer->kind == TINC_AVERAGE_POOL) {
                 average_pixel(&window, in, out, &inverse);
             } else {
@@ -149,8 +155,10 @@ void tinc_q8_propagate_pool(tinc_work *work, uint32_t l) {
     const unsigned right =
         tinc_q8_align(work, l - 1u, tinc_tensor_of(work, l, TINC_DELTA)->exponent - guard);
     for (uint32_t y = 0; y < layer->output_shape[0]; y++) {
+        q8_window window;
+        go_to_row(&window, layer, y);
         for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
-            const q8_window window = window_of(layer, y, x, 0);
+            go_to_pixel(&window, x, 0);
             if (winner != NULL) {
                 pass_to_winners(&window, delta, winner, below, right);
                 winner += window.channels;
