@@ -135,10 +135,9 @@ Q8_INLINE int row_exponent(const q8_step *step, uint32_t row) {
 /* bias -= gradient 2^s */
 Q8_INLINE void change_bias(int32_t *bias, int32_t gradient, int s) {
     const int32_t change = q8_shift(-gradient, s, LARGEST_BIAS);
-    const int32_t most = change > 0 ? LARGEST_BIAS - change : LARGEST_BIAS;
-    const int32_t least = change < 0 ? -LARGEST_BIAS - change : -LARGEST_BIAS;
-    const int32_t old = *bias > most ? most : (*bias < least ? least : *bias);
-    *bias = old + change;
+    const int32_t bound = change > 0 ? LARGEST_BIAS - change : -LARGEST_BIAS - change;
+    const int beyond = change > 0 ? *bias > bound : *bias < bound;
+    *bias = (beyond ? bound : *bias) + change;
 }
 
 /* ---- dense ---- */
