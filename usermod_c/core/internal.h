@@ -237,7 +237,8 @@ typedef struct {
     uint32_t tap, at, count;
 } tinc_span;
 
-/* Of the output at `position` along axis 0 (height) or 1 (width). */
+/* Of the output at `position` along axis 0 (height) or 1 (width). Not static, so that it is a call
+ * where the compiler looks at size. */
 inline tinc_span tinc_inside(const tinc_layer *layer, unsigned axis, uint32_t position) {
     const uint32_t start = position * layer->stride[axis], padding = layer->padding[axis];
     const uint32_t kernel = layer->kernel[axis], extent = layer->input_shape[axis];

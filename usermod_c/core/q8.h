@@ -173,6 +173,8 @@ typedef struct {
 
 q8_row tinc_q8_row(const tinc_net *net, const tinc_layer *layer, uint32_t index);
 
+/* Where a weight lies. These are not static, so that reading and writing one are calls where the
+ * compiler looks at size. */
 inline __attribute__((always_inline)) uint8_t *tinc_q8_weight(const q8_row *row, uint32_t i) {
     return row->at + (row->step != 0 ? i * row->step : 2u * i - (i & 1u));
 }
