@@ -3,8 +3,9 @@
 With the setting `growth` at g units, not 0:
 - a network starts with 2 g units, and every new class brings g more, as far as there is room for
   them: growing early or with a new class costs nothing, growing late costs points;
-- consolidate() ends by taking out, one by one, units of little use: whose sums of incoming and
-  outgoing weights, multiplied, are below 1 / 16 of the most useful unit's. g of them stay.
+- consolidate() ends, from the second class on, by taking out, one by one, units of little use:
+  whose sums of incoming and outgoing weights, multiplied, are at most 1 / 16 of the most useful
+  unit's. At least g stay.
 
 Every pass costs what the size in use costs. The rule looks at weights alone: targets for the
 accuracy chose sizes badly.

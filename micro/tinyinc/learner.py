@@ -243,7 +243,7 @@ class Net:
         with self.guard:
             step.clear()
             step.finish(done, forward, backward, 0)
-            if self.labels and self._growth():
+            if len(self.labels) > 1 and self._growth():  # with one, no unit is of use
                 growth.shrink(self.sections, self.layer_count - 2, self._growth())
         return done
 

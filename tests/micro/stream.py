@@ -233,6 +233,10 @@ def test_growth():
         assert net.dense_forward_macs == 8 * 14 + 14 * 8
         net.save(path)
         same(net, tinyinc.load(path))
+        one = network(growth=3, format=kind)  # with a single class, no unit is of more use
+        for x, name in source.samples(20, ("up",)):
+            one.learn(x, name)
+        assert one.consolidate(lessons=5) == 5 and units(one) == 9
     two = network(hidden=(5, 9), growth=2)
     two.learn(source.sample("up"), "up")
     assert (units(two), units(two, 1)) == (5, 6)  # the last alone
