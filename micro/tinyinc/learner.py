@@ -226,20 +226,21 @@ class Net:
         """
         if ms < 0 or lessons is not None and lessons < 0:
             raise ValueError("ms is %s and lessons %s, expected 0 or more" % (ms, lessons))
-        start, done, forward, backward = ticks_ms(), 0, 0, 0
-        step = self.step
+        start, step = ticks_ms(), self.step
+        done = forward = backward = 0
         counts, figures = step.replay_counts, step.replay_figures
         while done < lessons if lessons is not None else ticks_diff(ticks_ms(), start) < ms:
             with self.guard:
                 sections, x, scratch = self.sections, self._features, self._scratch
                 found = engine.replay(sections, NO_EXEMPLAR, x, counts, figures, scratch)
+                if found >= 0:
+                    done += 1
+                    forward += counts[FORWARD]
+                    backward += counts[BACKWARD]
             if found == STEP_DIVERGED:
                 raise ValueError("the network has diverged: its learning rate is too high")
             if found == NO_EXEMPLAR:
                 break
-            done += 1
-            forward += counts[FORWARD]
-            backward += counts[BACKWARD]
         with self.guard:
             step.clear()
             step.finish(done, forward, backward, 0)

@@ -69,6 +69,10 @@ def test_consolidate_does_what_it_is_told():
         assert net.consolidate(lessons=0) == net.consolidate(ms=0) == 0
         assert contents(net) == before
         assert net.consolidate(lessons=7) == 7
+        step = net.step
+        assert step.replayed == 7 and step.skipped and step.predicted is None
+        assert 0 < step.forward_macs <= 7 * net.dense_forward_macs
+        assert 0 < step.backward_macs <= 7 * net.dense_backward_macs
         assert with_clock(Clock(), net.consolidate) == 9  # within the usual 100 ms
         assert with_clock(Clock(), net.consolidate, 50) == 4
         assert with_clock(Clock(), net.consolidate, 50, 20) == 20  # lessons alone count then
