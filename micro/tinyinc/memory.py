@@ -77,7 +77,8 @@ class Memory:
 
     def vote(self, x, probabilities):
         """Let the exemplars correct the network's probabilities for a sample's features, in place:
-        p exp(-vote d / mean d), d the squared distance to the class's nearest. Returns the class.
+        p exp(-vote share d / mean d), d the squared distance to the class's nearest, share the
+        exemplars over 16 per class, at most 1. Returns the class.
         """
         engine.quantise(self._sections, x, self._q)
         return engine.vote(self._sections, self._q, probabilities)

@@ -586,13 +586,14 @@ def track_distance(image, distance):
 
 
 def vote(image, q, probabilities):
-    """p exp(-vote d / mean d) of every class, normalised; the mean of d where a class has none."""
+    """p exp(-vote share d / mean d) of every class, normalised; share: the exemplars over 16 per
+    class; where a class has none, d is the mean."""
     weight, mean = float(image.state["vote"]), max(int(image.state["distance"]), 1)
     distances = [nearest(image, q, cls)[1] for cls in range(image.classes)]
-    heard = [d for d in distances if d is not None]
-    if not heard or not weight:
+    if not any(d is not None for d in distances) or not weight:
         return np.asarray(probabilities)
-    distances = [np.mean(heard) if d is None else d for d in distances]
+    weight *= min(int(image.memory["count"]) / (16 * image.classes), 1)
+    distances = [mean if d is None else d for d in distances]
     scores = np.log(np.maximum(probabilities, 1e-30)) - weight * np.array(distances) / mean
     voted = np.exp(scores - scores.max())
     return voted / voted.sum()

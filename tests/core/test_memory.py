@@ -257,12 +257,27 @@ def test_vote(engine, packed, seed, weight, distance):
 
 
 def test_a_class_without_exemplars_is_not_voted_down(engine):
-    image = memory_image(used=3, vote=4, distance=100)
+    """It counts as lying as far as samples of a class usually do."""
+    image = memory_image(used=3, vote=64, distance=100)
     image.slot_classes[:3], image.slot_samples[:3] = [0, 1, 1], 100
     image.slot_samples[1:3] = 110
     cls, voted = Driver(engine, image).vote([100] * 5, [0.3, 0.3, 0.3, 0.1])
     assert cls == 0 and voted[0] > voted[2] > voted[1]
     assert voted[2] / voted[3] == pytest.approx(3, rel=1e-4)
+
+
+def test_few_exemplars_vote_softly(engine):
+    """With full weight from 16 per class on, in proportion below."""
+    ratios = []
+    for used in (8, 32, 64):
+        image = images.build((5, 4, 2), slots=64, vote=2, distance=100)
+        image.memory["count"] = used
+        image.slot_classes[:] = [0, 1] * 32
+        image.slot_samples[::2], image.slot_samples[1::2] = 100, 104
+        voted = Driver(engine, image).vote([100] * 5, [0.5, 0.5])[1]
+        ratios.append(np.log(voted[0] / voted[1]))
+    expected = 2 * 5 * 4**2 / 100
+    np.testing.assert_allclose(ratios, [expected / 4, expected, expected], rtol=1e-4)
 
 
 CALLS = {

@@ -573,29 +573,33 @@ def test_choose_draws_evenly(core, seed):
     assert core.tinc_choose(net.net, core.TINC_NONE) == expected
 
 
+def vote_weight(image):
+    share = min(int(image.memory["count"]) / (16 * image.classes), 1)
+    return float(image.state["vote"]) * share / max(int(image.state["distance"]), 1)
+
+
 def expected_vote(image, q, p):
     """In float64, as tinyinc.h says."""
     used = int(image.memory["count"])
     classes, samples = image.slot_classes[:used], image.slot_samples[:used].astype("i8")
     squared = ((samples - np.asarray(q, "i8")) ** 2).sum(axis=1)
-    weight = float(image.state["vote"]) / max(int(image.state["distance"]), 1)
+    usual = max(int(image.state["distance"]), 1)
     d = {cls: int(squared[classes == cls].min()) for cls in set(classes.tolist())}
-    mean = sum(d.values()) / len(d)
     log = np.log(np.maximum(np.asarray(p, "f8"), 1e-30))
-    log -= [weight * d.get(cls, mean) for cls in range(image.classes)]
+    log -= [vote_weight(image) * d.get(cls, usual) for cls in range(image.classes)]
     e = np.exp(log - log.max())
     return e / e.sum()
 
 
 def point_of(image):
     """Bits behind the point that the C keeps of evidence in powers of two."""
-    weight = float(image.state["vote"]) * log2(np.e) / max(int(image.state["distance"]), 1)
+    weight = vote_weight(image) * log2(np.e)
     return min(16, 30 - floor(log2(weight * 65025 * image.inputs)) - 1)
 
 
 def farthest(image, q):
     """The largest evidence in powers of two."""
-    weight = float(image.state["vote"]) * log2(np.e) / max(int(image.state["distance"]), 1)
+    weight = vote_weight(image) * log2(np.e)
     difference = image.slot_samples[: int(image.memory["count"])].astype("i8") - np.asarray(q)
     return weight * int((difference**2).sum(axis=1).max())
 
@@ -629,16 +633,14 @@ def test_vote_tells_far_classes_apart(core):
     assert net.vote(np.full(784, 1), [0.5, 0.25, 0.25])[0] == 1
 
 
-def test_a_vote_of_many_far_classes(core):
-    """What 11 exemplars say fits no 32 bits together; a class without gets the mean of it."""
-    net = network(core, (300, 12), slots=11, used=11, vote=100.0, distance=0)
-    net.image.slot_classes[:] = range(11)
-    net.image.slot_samples[:] = 255
-    net.image.slot_samples[0] = 249
-    assert net.vote(np.full(300, 1), [1 / 12] * 12)[0] == 0
-    net.image.slot_samples[0] = 255
-    p = [1 / 12] * 12
-    assert net.vote(np.full(300, 1), p)[1].tolist() == pytest.approx(p)
+def test_a_class_without_exemplars_lies_at_the_usual_distance(core):
+    """Nearer classes win over it, farther ones lose, however many and far they are."""
+    for far, winner in (1, 0), (20, 11):
+        net = network(core, (300, 12), slots=11, used=11, vote=100.0, distance=300 * 100)
+        net.image.slot_classes[:] = range(11)
+        net.image.slot_samples[:] = 255
+        net.image.slot_samples[0] = 1 + far
+        assert net.vote(np.full(300, 1), [1 / 12] * 12)[0] == winner
 
 
 def test_a_vote_of_nothing(core):

@@ -9,14 +9,6 @@ static uint32_t class_of(const tinc_net *net, uint32_t slot) {
     return tinc_slot_classes(net)[slot];
 }
 
-static int has_exemplar(const tinc_net *net, uint32_t cls) {
-    uint32_t slot = 0;
-    while (slot < net->memory->count && class_of(net, slot) != cls) {
-        slot++;
-    }
-    return slot < net->memory->count;
-}
-
 /* Is it in use, or, to append, the next one? */
 static int check_slot(tinc_net *net, uint32_t slot, int append) {
     const tinc_memory *memory = net->memory;
@@ -280,29 +272,29 @@ int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q) {
 }
 
 #define LEAST_PROBABILITY 1e-30f
+#define MANY 16u /* exemplars per class that vote with full weight: fewer know less */
+
+/* How far a sample lies from an exemplar of its class, and from a class without any: that is
+ * neither for nor against. At least 1: of samples that have all been alike so far any difference
+ * tells. */
+static uint32_t usual_distance(const tinc_state *state) {
+    return state->distance > 0 ? state->distance : 1u;
+}
 
 #if TINYINC_F32
 
 static int f32_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const tinc_state *state = net->state;
     const uint32_t classes = tinc_classes(net);
-    /* samples that have all been alike so far: any difference tells */
-    const float scale = state->vote / (float)(state->distance > 0 ? state->distance : 1u);
-    float sum = 0.0f, voters = 0.0f;
+    const float usual = (float)usual_distance(state);
+    const float share = (float)net->memory->count / (float)(MANY * classes);
+    const float scale = state->vote * (share < 1.0f ? share : 1.0f) / usual;
     for (uint32_t cls = 0; cls < classes; cls++) {
-        float *p = &probabilities[cls];
-        *p = tinc_log(*p > LEAST_PROBABILITY ? *p : LEAST_PROBABILITY);
-        uint32_t distance;
-        if (tinc_nearest(net, q, cls, &distance) >= 0) {
-            *p -= scale * (float)distance;
-            sum += scale * (float)distance;
-            voters += 1.0f;
-        }
-    }
-    for (uint32_t cls = 0; cls < classes && voters > 0.0f; cls++) {
-        if (!has_exemplar(net, cls)) { /* not heard: neither for nor against */
-            probabilities[cls] -= sum / voters;
-        }
+        const float p = probabilities[cls];
+        uint32_t distance = usual_distance(state);
+        (void)tinc_nearest(net, q, cls, &distance);
+        probabilities[cls] =
+            tinc_log(p > LEAST_PROBABILITY ? p : LEAST_PROBABILITY) - scale * (float)distance;
     }
     const uint32_t winner = tinc_argmax(probabilities, classes);
     tinc_softmax(probabilities, classes);
@@ -319,34 +311,27 @@ static int32_t log_probability(uint32_t bits, int32_t point) {
     return tinc_bits_log2((int32_t)bits > (int32_t)least ? bits : least) >> (16 - point);
 }
 
-/* In powers of two, x[cls] = log2 p - weight d with weight = vote log2 e / distance, in fixed point
- * with 16 bits behind the point, or as many less as keep the largest d that can be below 2^30. */
+/* In powers of two, x[cls] = log2 p - weight d with weight = vote share log2 e / distance, in fixed
+ * point with 16 bits behind the point, or as many less as keep the largest d that can be below
+ * 2^30.
+ */
 static int q8_vote(tinc_net *net, const uint8_t *q, float *probabilities) {
     const tinc_state *state = net->state;
     const uint32_t classes = tinc_classes(net);
     tinc_word *x = (tinc_word *)(void *)probabilities;
+    const tinc_bits vote = tinc_bits_multiply(tinc_float_bits(state->vote), LOG2_E);
+    const tinc_bits share =
+        tinc_bits_divide(tinc_bits_of(net->memory->count, 0), tinc_bits_of(MANY * classes, 0));
     const tinc_bits weight =
-        tinc_bits_divide(tinc_bits_multiply(tinc_float_bits(state->vote), LOG2_E),
-                         tinc_bits_of(state->distance > 0 ? state->distance : 1u, 0));
+        tinc_bits_divide(tinc_bits_multiply(vote, share < TINC_ONE ? share : TINC_ONE),
+                         tinc_bits_of(usual_distance(state), 0));
     const tinc_bits most = tinc_bits_multiply(weight, tinc_bits_of(65025u * net->features, 0));
     const int32_t spare = 29 - tinc_bits_exponent(most), point = spare < 16 ? spare : 16;
-    uint32_t high = 0, low = 0, voters = 0; /* the sum of weight d in 64 bits */
     for (uint32_t cls = 0; cls < classes; cls++) {
-        x[cls] = (uint32_t)log_probability(x[cls], point);
-        uint32_t distance;
-        if (tinc_nearest(net, q, cls, &distance) >= 0) {
-            const tinc_bits product = tinc_bits_multiply(weight, tinc_bits_of(distance, 0));
-            const uint32_t against = tinc_bits_fixed(product, point);
-            x[cls] -= against;
-            low += against;
-            high += low < against;
-            voters++;
-        }
-    }
-    uint32_t remainder;
-    const uint32_t mean = voters > 0 ? tinc_divide(high, low, voters, &remainder) : 0;
-    for (uint32_t cls = 0; cls < classes; cls++) {
-        x[cls] -= has_exemplar(net, cls) ? 0 : mean; /* not heard: neither for nor against */
+        uint32_t distance = usual_distance(state);
+        (void)tinc_nearest(net, q, cls, &distance);
+        const tinc_bits against = tinc_bits_multiply(weight, tinc_bits_of(distance, 0));
+        x[cls] = (uint32_t)log_probability(x[cls], point) - tinc_bits_fixed(against, point);
     }
     const uint32_t winner = tinc_q8_argmax((const int32_t *)x, classes), largest = x[winner];
     for (uint32_t cls = 0; cls < classes; cls++) {

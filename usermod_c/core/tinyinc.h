@@ -432,9 +432,10 @@ int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q);
 int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q);
 
 /* Let the exemplars vote on the network's probabilities[active classes] for q, in place: each
- * becomes proportional to p exp(-vote d / distance), d the squared distance to the class's nearest
- * exemplar; a class without exemplars gets the mean d. Returns the likeliest class. A distance of 0
- * counts as 1; nothing changes where vote is 0 or the memory empty. */
+ * becomes proportional to p exp(-vote share d / distance), d the squared distance to the class's
+ * nearest exemplar, share the exemplars over 16 per class, at most 1. A class without exemplars has
+ * d = distance; a distance of 0 counts as 1. Nothing changes where vote is 0 or the memory empty.
+ * Returns the likeliest class. */
 int tinc_vote(tinc_net *net, const uint8_t *q, float *probabilities);
 
 /* Whether q lies further from every exemplar than `novelty` times the distance that known samples

@@ -93,9 +93,10 @@ Accuracy is the mean over seeds ± their standard deviation; under (a) on held-o
 new domain, then of the old; before: after pre-training, before the lessons. Without vote: by the
 network alone. MACs are multiply-accumulates of the lessons (and of what follows them while the
 board is idle) against a dense forward and backward pass of the whole network for each lesson;
-search: for the nearest exemplar of a sample's class, which follows it. All bytes: network and memory; those marked * take more than TinyInc does, and are shown with what they
-take. RAM: with what the work needs. Published, not measured here: what the papers say of their own
-networks (TinyPropv2, arXiv 2409.07109; distillation with model size adaption, arXiv 2409.07114).
+search: for the nearest exemplar of a sample's class, which follows it. All bytes: network and
+memory; those marked * take more than TinyInc does, and are shown with what they take. RAM: with
+what the work needs. Published, not measured here: what the papers say of their own networks
+(TinyPropv2, arXiv 2409.07109; distillation with model size adaption, arXiv 2409.07114).
 """
 
 

@@ -12,6 +12,7 @@ from .layout import MEMORY, STATE, single
 from .net import count_up, need_writable
 
 FARTHEST = 0xEFFFFFFF  # a quantile above no distance, from which no step overflows
+MANY = 16  # exemplars per class that vote with full weight: fewer know less
 MOST_WEIGHT = 64  # an exemplar never follows a new sample by less than 1/64
 
 
@@ -126,7 +127,7 @@ def follow(sections, x, cls, q):
 
 def vote(sections, q, probabilities):
     """Let the exemplars vote on the network's probabilities for a quantised sample, in place, as
-    p exp(-vote d / distance); returns the likeliest class."""
+    p exp(-vote share d / distance); returns the likeliest class."""
     net = open_net(sections)
     classes = net.last.active
     need_array(2, q, "B", net.inputs)
@@ -137,11 +138,11 @@ def vote(sections, q, probabilities):
     scores = [probabilities[cls] for cls in range(classes)]
     if net.memory is None or not net.memory["count"] or not weight:
         return argmax(scores)
-    near = [_nearest(net, q, cls) for cls in range(classes)]
-    heard = [found[0] for found in near if found]
+    weight *= min(net.memory["count"] / (MANY * classes), 1)
     for cls in range(classes):
+        near = _nearest(net, q, cls)
         # a class without exemplars is neither for nor against
-        d = near[cls][0] if near[cls] else sum(heard) / len(heard) if heard else 0
+        d = near[0] if near else distance
         scores[cls] = math.log(max(scores[cls], 1e-30)) - weight * d / distance
     voted, _ = softmax(scores)
     for cls in range(classes):
