@@ -214,8 +214,10 @@ class Growing(TinyInc):
         self.net.configure(growth=GROWTH, replay=1)
 
     def untrained(self) -> tinyinc.Net:
-        units = self.bench.setup.hidden[-1].units // 2
-        return self.bench.network(self.slots, hidden=(network.dense(units, active=2 * GROWTH),))
+        units = max(self.bench.setup.hidden[-1].units // 2, 1)
+        return self.bench.network(
+            self.slots, hidden=(network.dense(units, active=min(units, 2 * GROWTH)),)
+        )
 
 
 class RandomReplay(Network):
