@@ -164,12 +164,12 @@ def add(source: int, **more) -> Layer:
     return Layer("add", source=source, train="none", **{"activation": "linear"} | more)
 
 
-WORD = re.compile(r"(conv|depthwise|max|average|)(\d+)(?:x(\d+))?")
+WORD = re.compile(r"(conv|depthwise|max|average|)(\d+)(?:x(\d+))?(?:/(\d+))?")
 
 
 def parse(text: str) -> list[Layer]:
-    """Hidden layers in short, separated by commas: 32 (dense), conv8 or conv8x5 (kernel 5),
-    depthwise3, max2, average2."""
+    """Hidden layers in short, separated by commas: 32 (dense), conv8, conv8x5 (kernel 5) or conv8/2
+    (stride 2), depthwise3, max2, average2."""
     layers = [_parse_word(word.strip()) for word in text.split(",")]
     if None in layers:
         known = "32,16 or conv8,max2,conv8x5,depthwise3,average2,32"
@@ -179,12 +179,12 @@ def parse(text: str) -> list[Layer]:
 
 def _parse_word(word: str) -> Layer | None:
     found = WORD.fullmatch(word)
-    kind, number, kernel = found.groups() if found else ("", "0", None)
+    kind, number, kernel, stride = found.groups() if found else ("", "0", None, None)
     size = int(number)
-    if size < 1 or (kernel and kind != "conv"):
+    if size < 1 or ((kernel or stride) and kind != "conv"):
         return None
     if kind == "conv":
-        return conv(size, int(kernel or 3), padding="same")
+        return conv(size, int(kernel or 3), stride=int(stride or 1), padding="same")
     if kind == "depthwise":
         return depthwise(size, padding="same")
     return {"max": max_pool, "average": average_pool, "": dense}[kind](size)
