@@ -18,6 +18,7 @@ from tinyinc_host.distill import METHODS, check_method, distill
 
 if TYPE_CHECKING:  # imported where needed: tinyinc and matplotlib take their time
     import tinyinc
+    from tinyinc_host import network
     from tinyinc_host.simulate import Board
 
 app = typer.Typer(
@@ -36,8 +37,19 @@ Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
 MemoryBytes = Annotated[
     int, typer.Option("--bytes", min=0, help="Most bytes of the memory; 0: as --per-class says.")
 ]
+HiddenLayers = Annotated[
+    str,
+    typer.Option(
+        help="Hidden layers: units such as 32,16; for images also conv8, conv8x5 (kernel 5), "
+        "conv8/2 (stride 2), depthwise3, max2, average2."
+    ),
+]
 LabelList = Annotated[str, typer.Option(help="Labels, separated by commas.")]
 Image = Annotated[Path, typer.Argument(help="An image file.")]
+FrontEnd = Annotated[
+    Path | None,
+    typer.Option("--front", help="An image with a front end, which stays as it is: see `front`."),
+]
 
 
 def main() -> None:
@@ -108,17 +120,54 @@ def data_command(
     console.print(table)
 
 
+@app.command("front")
+def front_command(
+    out: Annotated[Path, typer.Argument(help="The image to write.")],
+    name: DatasetName = "digits",
+    hidden: HiddenLayers = "conv16,max2,conv32,max2,conv32/2",
+    shape: Annotated[
+        str, typer.Option(help="Of the samples it takes, such as 28x28x1; as the dataset's.")
+    ] = "",
+    shift: Annotated[
+        int, typer.Option(min=0, help="Move pictures at random by up to so many pixels.")
+    ] = 0,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Mirror every second picture.")] = False,
+    without: LabelList = "",
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.007,
+    seed: Seed = 0,
+) -> None:
+    """Pre-train a front end: layers that stay as they are, behind which a head learns something
+    else (`train --front`, `demo --front`)."""
+    from tinyinc_host import front, network
+    from tinyinc_host.pretrain import Schedule, accuracy
+
+    check_folder(out)
+    dataset = data.load(name)
+    classes = kept_classes(dataset, without)
+    layers = network.parse(hidden)
+    wanted = front.parse_shape(shape) if shape else input_shape(dataset, layers)
+    change = front.augmentation(dataset, wanted, shift, mirror) if shift or mirror else None
+    with Progress(console=console) as progress:
+        schedule = Schedule(epochs, learning_rate)
+        net = front.pretrained(dataset, layers, wanted, schedule, change, classes, seed, progress)
+    net.save(str(out))
+    dataset = front.fit(dataset, net)
+    kept = np.isin(dataset.test_labels, classes)
+    share = accuracy(net, dataset.test_samples[kept], dataset.test_labels[kept], dataset.labels)
+    console.print(
+        f"{out}: {net.features} features of {net.inputs} values; by their own head "
+        f"{100 * share:.1f} % of {kept.sum()} test samples",
+        soft_wrap=True,
+    )
+
+
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="The image to write.")],
     name: DatasetName = "digits",
-    hidden: Annotated[
-        str,
-        typer.Option(
-            help="Hidden layers: units such as 32,16; for images also conv8, conv8x5 (kernel 5), "
-            "depthwise3, max2, average2."
-        ),
-    ] = "32",
+    hidden: HiddenLayers = "32",
+    behind: FrontEnd = None,
     without: LabelList = "",
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.05,
@@ -129,9 +178,9 @@ def train(
     from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 
     check_folder(out)
-    dataset = data.load(name)
+    dataset, front_end = load_for(name, behind)
     classes = kept_classes(dataset, without)
-    net = untrained(dataset, hidden, seed)
+    net = untrained(dataset, hidden, seed, front_end)
     samples, labels = dataset.training(classes)
     with Progress(console=console) as progress:
         pretrain(
@@ -162,16 +211,23 @@ def distill_command(
         bool, typer.Option("--score", help="Leave a tenth out, and say what is right there.")
     ] = False,
     without: LabelList = "",
+    behind: FrontEnd = None,
     seed: Seed = 0,
 ) -> None:
-    """Distil a training set to a few samples of each class."""
+    """Distil a training set to a few samples of each class; with --front, what the front end makes
+    of it."""
     from tinyinc_host.distill import score as scoring
 
     check_folder(out)
     check_method(method)
     if bits not in BITS:
         raise ValueError(f"bits is {bits}, expected 8 or 4")
-    dataset = data.load(name)
+    dataset, front_end = load_for(name, behind)
+    if front_end:
+        from tinyinc_host.front import feature_dataset
+
+        with console.status("front end at work"):
+            dataset = feature_dataset(front_end, dataset)
     classes = kept_classes(dataset, without)
     if score:
         dataset = data.hold_out(dataset, HELD_OUT, seed)
@@ -232,12 +288,13 @@ def export_command(
 ) -> None:
     """Put a network, its distilled memory and how to learn into one image."""
     import tinyinc
+    from tinyinc_host import front
     from tinyinc_host.export import export, fill_memory, with_memory
     from tinyinc_host.quantise import power_of_two
 
     net = tinyinc.load(str(trained))
     samples, names, stands_for, bits = read_distilled(distilled)
-    net = with_memory(net, slots or len(samples), memory_bits=bits)
+    net = with_memory(net, slots or len(samples), front.memory_range(net, samples), bits)
     labels, indices = np.unique(names, return_inverse=True)
     fill_memory(net, samples, indices, [str(label) for label in labels], stands_for)
     usual = power_of_two(LEARNING_RATE) if net.format == "q8" else LEARNING_RATE
@@ -268,7 +325,7 @@ def quantise_command(
     if samples:
         rows = read_distilled(samples)[0]
     else:
-        rows = data.load(name).train_samples
+        rows = load_as(name, net).train_samples
         rows = rows[np.random.default_rng(seed).permutation(len(rows))[:limit]]
     made = quantise(net, rows)
     made.save(str(out))
@@ -302,11 +359,12 @@ def simulate(
     seed: Seed = 0,
 ) -> None:
     """Stream samples to the device program, label after label, and test before and after."""
+    import tinyinc
     from tinyinc_host import simulate as boards
 
     if out:
         check_folder(out)
-    dataset = data.load(name)
+    dataset = load_as(name, tinyinc.load(str(image)))
     chosen = dataset.indices(split(labels)) or list(range(len(dataset.labels)))
     generator = np.random.default_rng(seed)
     stream = np.concatenate(
@@ -339,6 +397,7 @@ def demo(
     format: Annotated[
         str, typer.Option(help="How the board computes: f32, or q8 for integers.")
     ] = "f32",
+    behind: FrontEnd = None,
 ) -> None:
     """The main job: learn two new classes on a board, and show how well it went."""
     from tinyinc_host import demo as job
@@ -347,7 +406,8 @@ def demo(
     job.check_format(format)
     folder = folder or job.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    job.show(data.load(name), seed, engine, console, quick, folder, draw, format)
+    dataset, front_end = load_for(name, behind)
+    job.show(dataset, seed, engine, console, quick, folder, draw, format, front_end)
 
 
 @app.command("bench-report")
@@ -376,12 +436,46 @@ def floats(row: np.ndarray) -> array:
     return array("f", np.asarray(row, np.float32).tobytes())
 
 
-def untrained(dataset: data.Dataset, hidden: str, seed: int) -> tinyinc.Net:
-    """A network with these hidden layers, and room for the dataset's classes."""
+def load_as(name: str, net: tinyinc.Net) -> data.Dataset:
+    """A dataset with samples as a network's front end takes them, where it has one."""
+    from tinyinc_host import front
+
+    dataset = data.load(name)
+    return front.fit(dataset, net) if front.layers_of(net) else dataset
+
+
+def load_for(name: str, path: Path | None) -> tuple[data.Dataset, tinyinc.Net | None]:
+    """A dataset, and the network whose front end takes it, if a path is given."""
+    if path is None:
+        return data.load(name), None
     import tinyinc
+    from tinyinc_host import front
+
+    net = tinyinc.load(str(path))
+    if not front.layers_of(net):
+        raise ValueError(f"'{path}' has no front end: `tinyinc front` makes one")
+    return front.fit(data.load(name), net), net
+
+
+def input_shape(dataset: data.Dataset, layers: list[network.Layer]) -> tuple[int, ...]:
+    """Of a dataset's samples as these layers take them."""
     from tinyinc_host import network
 
+    if all(layer.kind == "dense" for layer in layers):
+        return (dataset.inputs,)
+    return network.image_shape(dataset.shape)
+
+
+def untrained(
+    dataset: data.Dataset, hidden: str, seed: int, front_end: tinyinc.Net | None
+) -> tinyinc.Net:
+    """A network with these hidden layers, and room for the dataset's classes."""
+    import tinyinc
+    from tinyinc_host import front, network
+
     layers = network.parse(hidden)
+    if front_end:
+        return front.behind(front_end, dataset, layers, seed)
     value_range = (dataset.low, dataset.high)
     if all(layer.kind == "dense" for layer in layers):
         return tinyinc.create(

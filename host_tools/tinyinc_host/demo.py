@@ -21,9 +21,11 @@ from rich.table import Table
 
 import tinyinc
 from tinyinc.image import FORMATS
+from tinyinc_host import network
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
 from tinyinc_host.export import export, fill_memory, with_memory
+from tinyinc_host.front import behind, features, memory_range
 from tinyinc_host.pretrain import Schedule, pretrain
 from tinyinc_host.quantise import power_of_two, quantise
 from tinyinc_host.report import progress_bars
@@ -165,26 +167,23 @@ def run(
     progress: Progress | None = None,
     folder: Path = FOLDER,
     format: str = "f32",
+    front_end: tinyinc.Net | None = None,
 ) -> Outcome:
     """Pre-train, distil, export and learn; the images are left in the folder. In format q8 the
-    pre-trained network is quantised, and learns its new classes in integers."""
+    pre-trained network is quantised, and learns its new classes in integers. Behind a front end, to
+    which the dataset has been made fit, the memory keeps features in 4 bits, in as many bytes."""
     check_format(format)
     settings = settings or settings_for(dataset)
     task = make_task(dataset, seed, settings.stream)
     samples, labels = dataset.training(task.old)
     slots = int(settings.memory_share * len(samples))
     share, slots = slots / len(samples), slots * 8 // MEMORY_BITS
+    if front_end:
+        slots = slots * dataset.inputs // front_end.features
     per_class = slots // len(task.old)
     bare, deployed, learned = (folder / f"{n}.tinc" for n in ("bare", "deployed", "learned"))
 
-    net = tinyinc.create(
-        inputs=dataset.inputs,
-        classes=len(dataset.labels),
-        hidden=(settings.hidden,),
-        range=(dataset.low, dataset.high),
-        memory=0,
-        seed=seed + 1,
-    )
+    net = _untrained(dataset, settings.hidden, seed, front_end)
     pretrain(
         net,
         samples,
@@ -201,8 +200,9 @@ def run(
         learning = learning | {"learning_rate": power_of_two(learning["learning_rate"])}
     export(net, bare, **learning)
     with _step(progress, "distilling"):
-        few, few_labels = distill(samples, labels, per_class, seed=seed)
-    net = with_memory(net, slots, memory_bits=MEMORY_BITS)
+        exemplars = features(net, samples) if front_end else samples
+        few, few_labels = distill(exemplars, labels, per_class, seed=seed)
+    net = with_memory(net, slots, memory_range(net, exemplars), MEMORY_BITS)
     fill_memory(net, few, few_labels, dataset.labels, len(samples) // len(few))
     export(net, deployed, **learning)
 
@@ -216,6 +216,21 @@ def run(
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(learn, (deployed, bare), ("with memory", "without memory")))
     return Outcome(task, *runs, share, learned)
+
+
+def _untrained(
+    dataset: Dataset, hidden: int, seed: int, front_end: tinyinc.Net | None
+) -> tinyinc.Net:
+    if front_end:
+        return behind(front_end, dataset, [network.dense(hidden)], seed)
+    return tinyinc.create(
+        inputs=dataset.inputs,
+        classes=len(dataset.labels),
+        hidden=(hidden,),
+        range=(dataset.low, dataset.high),
+        memory=0,
+        seed=seed + 1,
+    )
 
 
 def stream(
@@ -283,11 +298,12 @@ def show(
     folder: Path = FOLDER,
     draw: Callable[[Outcome, Path], None] | None = None,
     format: str = "f32",
+    front_end: tinyinc.Net | None = None,
 ) -> dict[str, float | int]:
     """Run with progress bars; write result.json and learning.png; print the table."""
     with progress_bars(console) as progress:
         settings = settings_for(dataset, quick)
-        outcome = run(dataset, seed, engine, settings, progress, folder, format)
+        outcome = run(dataset, seed, engine, settings, progress, folder, format, front_end)
     result = outcome.result()
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     console.print(table(outcome, result))

@@ -75,14 +75,36 @@ def fill_memory(
     names: Sequence[str],
     stands_for: int = 1,
 ) -> None:
-    """Store distilled samples, in raw units, under their labels. The more training samples each
-    stands for, the slower it will follow what the board sees."""
-    room = net.memory.capacity - net.memory.count
+    """Store distilled samples, in raw units, under their labels; behind a front end, features. The
+    more training samples each stands for, the slower it will follow what the board sees."""
+    room, first = net.memory.capacity - net.memory.count, net.memory.count
     if len(samples) > room:
         raise ValueError(f"{len(samples)} distilled samples, the memory has room for {room}")
     weight = min(max(stands_for, 1), MOST_WEIGHT)
+    if image.front_layers(net.sections[image.STRUCTURE]):
+        remember(net.sections, samples, [net.class_of(names[label]) for label in labels], first)
+        memory_arrays(net.sections[image.MEMORY]).weights[first : first + len(samples)] = weight
+        net.memory.recount()
+        return
     for row, label in zip(samples, labels, strict=True):
         net.memory.add(array("f", row.astype(np.float32).tobytes()), names[label], weight)
+
+
+def remember(
+    sections: tuple[bytearray, ...], rows: np.ndarray, classes: Sequence[int], first: int = 0
+) -> None:
+    """Store normalised samples, or what a front end gives, in a memory's slots from `first` on."""
+    structure = sections[image.STRUCTURE]
+    expected = image.features(structure)
+    if rows.shape[1] != expected:
+        raise ValueError(f"exemplars have {rows.shape[1]} values, the memory's have {expected}")
+    rows, q = rows.astype(np.float32), bytearray(expected)
+    if image.is_q8(structure):
+        steps = rows / image.feature_step(structure)
+        rows = steps.round().clip(-127, 127).astype(np.int8)
+    for slot, (row, cls) in enumerate(zip(rows, classes, strict=True), first):
+        engine.quantise(sections, row, q)
+        engine.remember(sections, slot, q, int(cls))
 
 
 def export(net: tinyinc.Net, path: Path, **settings: str | float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from pathlib import Path
 
 import matplotlib
@@ -127,7 +128,10 @@ def _memory(figure: SubFigure, outcome: Outcome) -> None:
 
 
 def _image(row: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows and columns to show: colours as their mean, a plain vector as one line."""
+    """Rows and columns to show: colours as their mean, a plain vector as one line, the features of
+    a front end as nearly a square."""
+    if row.size != np.prod(shape):
+        shape = (max(n for n in range(1, isqrt(row.size) + 1) if row.size % n == 0), -1)
     if len(shape) == 3:
         return row.reshape(shape).mean(axis=2)
     return row.reshape(shape if len(shape) == 2 else (1, -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 import tinyinc
 
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 TYPECODES = {"int8": "b", "uint8": "B", "int16": "h", "float32": "f"}
 
 
@@ -40,10 +41,12 @@ def pretrain(
     value_range: tuple[float, float],
     seed: int = 0,
     progress: Progress | None = None,
+    change: Change | None = None,
 ) -> None:
     """Train every weight on raw samples whose labels index names, under rule full.
 
-    The network should have no memory yet: learn() would fill it.
+    The network should have no memory yet: learn() would fill it. change: what makes of the samples,
+    in every epoch anew, those that the network takes (augmentation).
     """
     generator = np.random.default_rng(seed)
     low, high = value_range
@@ -55,7 +58,8 @@ def pretrain(
         order = generator.permutation(len(samples))
         if epoch == 0:
             order = one_of_each_first(order, labels)
-        rows = samples[order].astype(np.float32)
+        rows = change(samples[order], generator) if change else samples[order]
+        rows = rows.astype(np.float32)
         if spread:
             rows += generator.normal(0, spread, rows.shape).astype(np.float32)
             rows = rows.clip(low, high)

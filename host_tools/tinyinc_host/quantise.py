@@ -11,7 +11,7 @@ import tinyinc
 from tinyinc import image
 from tinyinc.engine import engine
 from tinyinc_host import network
-from tinyinc_host.export import memory_arrays
+from tinyinc_host.export import memory_arrays, remember
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,8 @@ def _carry_memory(net: tinyinc.Net, made: tuple[bytearray, ...]) -> None:
     """What the memory keeps, in the steps of q8."""
     before = memory_arrays(net.sections[image.MEMORY])
     after = memory_arrays(made[image.MEMORY])
-    step = after.step if after.offset else 2 * after.step
     x = np.float32(before.offset) + np.float32(before.step) * before.samples[: net.memory.count]
-    q = bytearray(x.shape[1])
-    for slot, row in enumerate((x / step).round().clip(-127, 127).astype(np.int8)):
-        engine.quantise(made, row, q)
-        engine.remember(made, slot, q, before.classes[slot])
+    remember(made, x, before.classes[: len(x)])
     after.weights[:] = before.weights
     unit = (before.step / after.step) ** 2  # of the mean squared distance, which is in steps
     distance = image.get(net.sections[image.STATE], (92, "<I"))
