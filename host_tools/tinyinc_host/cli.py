@@ -364,6 +364,7 @@ def simulate(
 
     if out:
         check_folder(out)
+    boards.check(engine, image)
     dataset = load_as(name, tinyinc.load(str(image)))
     chosen = dataset.indices(split(labels)) or list(range(len(dataset.labels)))
     generator = np.random.default_rng(seed)

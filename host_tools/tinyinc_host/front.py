@@ -92,14 +92,8 @@ def behind(
     that learn, without weights as yet, and room for its classes. In float32, without memory."""
     count = layers_of(front)
     shape, layers = network.read(front)
-    scaling = image.normalisation(dataset.low, dataset.high)
-    if (scaling[2] < 0) != (Scaling.of(front).low < 0):
-        raise ValueError(
-            f"dataset {dataset.name} has values of {dataset.low:g} to {dataset.high:g}: the front "
-            "end was trained on others, "
-            + ("none below 0" if scaling[2] < 0 else "on both sides of 0")
-        )
     layers = [*layers[:count], *hidden, network.dense(len(dataset.labels))]
+    scaling = Scaling.of(front).as_tuple()
     return network.network(shape, layers, scaling=scaling, front=count, seed=seed)
 
 
@@ -153,8 +147,31 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def fit(dataset: Dataset, net: tinyinc.Net) -> Dataset:
-    """The dataset, its samples as the front end takes them; ValueError where they cannot be."""
-    return fit_shape(dataset, network.read(net)[0])
+    """The dataset, its samples as a network's front end takes them; ValueError where they cannot
+    be. Pictures get its shape, colours and range; of others, values stay as they are: a board's
+    sensor should measure in the same units."""
+    scaling = Scaling.of(net)
+    ends = (scaling.offset + end / scaling.scale for end in (scaling.low, scaling.high))
+    low, high = (float(f"{end:.6g}") for end in ends)  # they were float32
+    if (dataset.low < 0) != (scaling.low < 0):
+        raise ValueError(
+            f"dataset {dataset.name} has values of {dataset.low:g} to {dataset.high:g}, the front "
+            f"end takes {low:g} to {high:g}"
+        )
+    dataset = fit_shape(dataset, network.read(net)[0])
+    if is_picture(dataset) and not np.isclose(dataset.high, high):
+        train, test = (
+            (rows * (high / dataset.high)).round().clip(low, high).astype(np.uint8)
+            for rows in (dataset.train_samples, dataset.test_samples)
+        )
+        dataset = replace(dataset, train_samples=train, test_samples=test)
+    return replace(dataset, low=low, high=high)
+
+
+def is_picture(dataset: Dataset) -> bool:
+    """Whether samples are pictures: rows and columns of uint8, in 1 or 3 colours."""
+    colours = network.image_shape(dataset.shape)[2]
+    return dataset.train_samples.dtype == np.uint8 and len(dataset.shape) > 1 and colours in (1, 3)
 
 
 def fit_shape(dataset: Dataset, shape: Sequence[int]) -> Dataset:
@@ -174,9 +191,7 @@ def fit_shape(dataset: Dataset, shape: Sequence[int]) -> Dataset:
 
 def check_pictures(dataset: Dataset, shape: Sequence[int]) -> None:
     """ValueError unless samples are pictures that can be made others of this shape."""
-    own = network.image_shape(dataset.shape)
-    is_picture = dataset.train_samples.dtype == np.uint8 and len(dataset.shape) > 1
-    if not is_picture or own[2] not in (1, 3) or len(shape) != 3 or shape[2] not in (1, 3):
+    if not is_picture(dataset) or len(shape) != 3 or shape[2] not in (1, 3):
         by = (" x ".join(map(str, s)) for s in (dataset.shape, shape))
         raise ValueError(
             "dataset {} has samples of {}, expected {}: none but pictures can be adapted".format(

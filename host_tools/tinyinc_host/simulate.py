@@ -250,12 +250,17 @@ def _flag(field: str) -> bool:
 ENGINES: dict[str, type[Board]] = {"unix": UnixPort, "desktop": Desktop}
 
 
-def board(engine: str, image: Path, kind: np.dtype) -> Board:
-    """Start a board of that kind on an image; kind is the type of the raw samples' values."""
+def check(engine: str, image: Path) -> None:
+    """Whether there is such a kind of board, and such a file."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine '{engine}'; known: {', '.join(ENGINES)}")
     if not image.is_file():
         raise FileNotFoundError(f"there is no image '{image}'")
+
+
+def board(engine: str, image: Path, kind: np.dtype) -> Board:
+    """Start a board of that kind on an image; kind is the type of the raw samples' values."""
+    check(engine, image)
     return ENGINES[engine](image, kind)
 
 
