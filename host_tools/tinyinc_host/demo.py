@@ -32,6 +32,7 @@ from tinyinc_host.report import progress_bars
 from tinyinc_host.simulate import ROOT, Board, Stats, board
 
 FOLDER = ROOT / "build" / "demo"
+CALIBRATION = 2000  # samples at most that tell the steps in q8
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def run(
     )
     learning = settings.learning
     if format == "q8":
-        net = quantise(net, samples)
+        net = quantise(net, samples[:: len(samples) // CALIBRATION + 1])
         learning = learning | {"learning_rate": power_of_two(learning["learning_rate"])}
     export(net, bare, **learning)
     with _step(progress, "distilling"):

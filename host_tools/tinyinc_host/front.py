@@ -27,13 +27,12 @@ from tinyinc_host import network
 from tinyinc_host.data import Dataset
 from tinyinc_host.network import Layer
 from tinyinc_host.pretrain import Change, Schedule, pretrain, typecode
-from tinyinc_host.quantise import Scaling
+from tinyinc_host.quantise import Scaling, feature_range
 
 LAYERS = "conv16,max2,conv32,max2,conv32/2"  # for small pictures: of 28 x 28, 4 x 4 x 32 features
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
 SAMPLED = 500  # training samples that tell how large features are
-REACH = 2.0  # of features, by feature_range(), where they were trained
-CLIPPED = 99.9  # percentile of the features beyond which the memory clips
+REACH = 1.2  # of features, by feature_range(), where they were trained
 
 
 def layers_of(net: tinyinc.Net) -> int:
@@ -111,17 +110,9 @@ def features(net: tinyinc.Net, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def feature_range(values: np.ndarray) -> tuple[float, float]:
-    """Of features, from 0, or as far below it as above where some are negative: the range that a
-    memory of theirs should cover. A few large values are clipped: the others then have finer
-    steps."""
-    high = float(np.percentile(np.abs(values), CLIPPED)) or 1.0
-    return (-high if values.min() < 0 else 0.0), high
-
-
 def memory_range(net: tinyinc.Net, exemplars: np.ndarray) -> tuple[float, float] | None:
-    """The same for a network's memory; None where it has no front end, and the samples' own range
-    is what it covers."""
+    """What a network's memory should cover, by exemplars; None where it has no front end, and the
+    samples' own range is what it covers."""
     return feature_range(exemplars) if layers_of(net) else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from tinyinc import image
 from tinyinc.engine import engine
 from tinyinc_host import network
 from tinyinc_host.export import memory_arrays, remember
+
+CLIPPED = 99.0  # percentile of a front end's features beyond which the memory clips
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
         raise ValueError(f"samples have {size} values, the network takes {net.inputs}")
     shape, layers = network.read(net)
     scaling = Scaling.of(net)
-    layers = network.calibrate(shape, layers, scaling(samples))
     structure, state = net.sections[image.STRUCTURE], bytearray(net.sections[image.STATE])
+    front = image.front_layers(structure)
+    layers = _with_feature_step(shape, layers, front, scaling(samples))
+    layers = network.calibrate(shape, layers, scaling(samples))
     made = network.sections(
         shape,
         layers,
@@ -66,7 +70,7 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
         memory_bits=image.memory_bits(net.sections[image.MEMORY]),
         label_bytes=state[2],
         stage=network.stage_of(structure),
-        front=image.get(structure, image.HEADER["front_layers"]),
+        front=front,
     )
     image.put_setting(state, "learning_rate", power_of_two(image.setting(state, "learning_rate")))
     layers_at = image.get(state, (76, "<I"))
@@ -77,6 +81,28 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
     engine.seal(made)
     engine.check(made)
     return tinyinc.Net(made)
+
+
+def feature_range(values: np.ndarray) -> tuple[float, float]:
+    """Of features, from 0, or as far below it as above where some are negative: the range that a
+    memory of theirs should cover. A few large values are clipped: the others then have finer
+    steps."""
+    high = float(np.percentile(np.abs(values), CLIPPED)) or 1.0
+    return (-high if values.min() < 0 else 0.0), high
+
+
+def _with_feature_step(
+    shape: tuple[int, ...], layers: list[network.Layer], front: int, x: np.ndarray
+) -> list[network.Layer]:
+    """The layers, with the step of what a front end gives by that range: the memory's depends on
+    it, and its 4 bits have no steps to spare."""
+    layers, last = list(layers), front - 1
+    while last >= 0 and layers[last].kind.endswith("pool"):
+        last -= 1
+    if last >= 0:
+        high = feature_range(network.forward(shape, layers, x)[front - 1])[1]
+        layers[last] = replace(layers[last], step=power_of_two(high / 127))
+    return layers
 
 
 def _carry_memory(net: tinyinc.Net, made: tuple[bytearray, ...]) -> None:

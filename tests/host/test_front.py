@@ -10,7 +10,7 @@ from rich.console import Console
 import tinyinc
 from board_helpers import command, refused
 from tinyinc import image
-from tinyinc_host import data, demo, front, network
+from tinyinc_host import bench_front, data, demo, front, network
 from tinyinc_host.export import fill_memory, memory_arrays, with_memory
 from tinyinc_host.picture import draw
 from tinyinc_host.pretrain import Schedule, accuracy, pretrain
@@ -154,6 +154,33 @@ def test_learning_features_is_learning_behind_the_front_end(trained, fine):
         )
         assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-6)
     assert made.shape == (72,) and 0 == made.low < made.high
+
+
+def test_what_the_benchmark_measures(trained, fine):
+    """On its head alone, in integers: the whole network does the same, lesson by lesson."""
+    order = bench_front.stream(fine.train_labels, 1)
+    assert sorted(order) == list(range(len(order)))
+    assert len(set(fine.train_labels[order[:54]])) == 2 and len(order) == 81
+    real = bench_front.board_network(trained, fine, 400, fine.train_samples[order[:54]], 1)
+    assert real.memory.capacity == 10  # of 36 + 4 bytes
+    alone, lessons = bench_front.head_alone(real, 1), front.feature_dataset(real, fine)
+    for i in order:
+        label = int(fine.train_labels[i])
+        step = real.learn(fine.train_samples[i], label)
+        assert step.loss == alone.learn(lessons.train_samples[i], label).loss
+    for net in (real, alone):
+        net.consolidate(lessons=round(0.3 * len(order)))
+    for sample, x in zip(fine.test_samples, lessons.test_samples, strict=True):
+        assert real.predict(sample) == alone.predict(x)
+        assert real.confidence == alone.confidence
+    found = bench_front.measure(trained, fine, 1, 400 / fine.train_samples.size)
+    right = [real.predict(x) == y for x, y in zip(fine.test_samples, fine.test_labels, strict=True)]
+    assert found.accuracy == pytest.approx(np.mean(right)) and found.accuracy > 0.8
+    assert found.head_macs == 72 * 64 + 64 * 3
+    assert found.front_macs == 144 * 9 * 4 + 9 * 36 * 8
+    assert found.exemplars == 10 and found.memory_bytes == len(real.sections[image.MEMORY])
+    assert found.frozen_bytes == len(real.sections[image.FROZEN])
+    assert found.image_bytes == real.image_bytes and 0 < found.backward < 1
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["f32", "q8"])
