@@ -1,7 +1,8 @@
 """A frozen front end: layers pre-trained on one dataset, behind which a head learns another.
 
     change = augmentation(cifar, (28, 28, 1), shift=2, mirror=True)
-    front = pretrained(cifar, parse(LAYERS), (28, 28, 1), Schedule(10, 0.007), change)
+    layers = parse("conv16,max2,conv32,max2,conv32/2")
+    front = pretrained(cifar, layers, (28, 28, 1), Schedule(10, 0.007), change)
     front.save("front.tinc")                        # `tinyinc front` does all this
     mnist = fit(data.load("mnist"), front)          # samples as the front end takes them
     net = behind(front, mnist, [dense(64)])         # in integers through quantise(), as any network
@@ -29,7 +30,6 @@ from tinyinc_host.network import Layer
 from tinyinc_host.pretrain import Change, Schedule, pretrain, typecode
 from tinyinc_host.quantise import Scaling, feature_range
 
-LAYERS = "conv16,max2,conv32,max2,conv32/2"  # for small pictures: of 28 x 28, 4 x 4 x 32 features
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
 SAMPLED = 500  # training samples that tell how large features are
 REACH = 1.2  # of features, by feature_range(), where they were trained
