@@ -63,13 +63,16 @@ def test_every_method_learns_and_tells_what_it_took(blobs, protocol, method):
     assert outcome.lessons == (150 if protocol == "a" else 300)
     assert outcome.memory_bytes <= outcome.total_bytes < outcome.ram_bytes
     assert outcome.total_bytes <= outcome.budget
-    assert 0 < outcome.macs < 4
+    assert 0 < outcome.macs + outcome.search < 4
+    assert (outcome.search > 0) == (method in ("tinyinc", "growing", "knn"))
     if method in ("knn", "mean", "slda"):
         assert outcome.backward is None and outcome.size == ""
         return
-    assert 0 < outcome.backward < 2.1 and outcome.size == "9-16-4"
-    assert outcome.predict_macs == 9 * 16 + 16 * 4 + outcome.vote_macs
-    assert (outcome.vote_macs > 0) == (method == "tinyinc") == bool(outcome.without_vote)
+    units = 8 if method == "growing" and protocol != "a" else 16
+    assert 0 < outcome.backward < 2.1 and outcome.size == f"9-{units}-4"
+    assert outcome.predict_macs == 9 * units + units * 4 + outcome.vote_macs
+    remembers = method in ("tinyinc", "growing")
+    assert (outcome.vote_macs > 0) == remembers == bool(outcome.without_vote)
 
 
 def test_work_is_counted_against_lessons_that_leave_nothing_out(blobs):

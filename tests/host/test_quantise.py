@@ -83,6 +83,7 @@ def test_it_learns_on(digits, both, tmp_path):
     made.save(str(tmp_path / "q8.tinc"))
     net = tinyinc.load(str(tmp_path / "q8.tinc"))
     net.configure(rule="full", replay=3, learning_rate=2**-5, vote=0)
+    net.configure(label_smoothing=0, logit_adjustment=0)
     nines = np.flatnonzero(digits.train_labels == 9)
     for row in digits.train_samples[nines]:
         net.learn(row.astype(np.float32), "nine")

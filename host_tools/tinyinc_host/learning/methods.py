@@ -211,7 +211,7 @@ class Growing(TinyInc):
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
-        self.net.configure(growth=GROWTH, replay=1)
+        self.net.configure(growth=GROWTH, replay=1, error_threshold=0.5)
 
     def untrained(self) -> tinyinc.Net:
         units = max(self.bench.setup.hidden[-1].units // 2, 1)

@@ -222,9 +222,9 @@ def _size(rows: Rows) -> list[Result]:
     ]
     about = f"mean of {len(pairs)} datasets, of the fixed network"
     return [
-        at_most("size that follows the task, points lost", np.mean(lost), "", 1.0, about),
-        at_most("size that follows the task, training MACs", np.mean(work), "", 0.2, about),
-        at_most("size that follows the task, inference MACs", np.mean(size), "", 0.5, about),
+        at_most("size that follows the task, points lost", float(np.mean(lost)), "", 1.0, about),
+        at_most("size that follows the task, training MACs", float(np.mean(work)), "", 0.2, about),
+        at_most("size that follows the task, inference MACs", float(np.mean(size)), "", 0.5, about),
     ]
 
 
