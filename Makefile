@@ -36,8 +36,8 @@ help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: setup demo test bench bench-engine bench-accuracy bench-learning bench-boards bench-report \
-    lint format unix sanitize test-faults long-run fuzz unix-stock natmod natmod-all release qemu \
+.PHONY: setup demo test bench bench-engine bench-accuracy bench-learning bench-boards bench-front \
+    bench-report lint format unix sanitize test-faults long-run fuzz unix-stock natmod natmod-all release qemu \
     firmware test-boards clean
 
 setup: $(READY) unix ## Set up all that the others need: Python packages, MicroPython, unix port
@@ -63,6 +63,9 @@ bench-accuracy: $(READY) ## Measure q8 and the rules on real data in TINYINC_DAT
 # ONLY=mnist,b,tinyinc: of these datasets, protocols and methods.
 bench-learning: $(READY) ## Compare learners that must not forget, on TINYINC_DATA: build/bench/learning
 	@$(BIN)/python -m tinyinc_host.learning --only '$(ONLY)'
+
+bench-front: $(READY) ## Measure what a front end from other data is good for: build/bench/front.json
+	@$(BIN)/python -m tinyinc_host.bench_front
 
 bench-report: $(READY) ## Print all that was measured as one table
 	@$(BIN)/tinyinc bench-report

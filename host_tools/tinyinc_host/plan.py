@@ -11,6 +11,7 @@ from rich.table import Table
 import tinyinc
 from tinyinc import image
 from tinyinc.engine import engine
+from tinyinc.undo import Undo
 from tinyinc_host import network
 
 ROLES = ("values", "mask", "winners", "gradient", "forward room", "backward room")
@@ -82,4 +83,5 @@ def summary(net: tinyinc.Net) -> str:
     """What a board needs RAM for beside Python itself."""
     kept = [len(section) for section in net.sections]
     frozen = f", of these {kept[2]} frozen, which may stay in flash" if kept[2] else ""
-    return f"image: {net.image_bytes} bytes{frozen}; scratch: {net.scratch_bytes} bytes"
+    undo = f"undo, where load(..., undo=True) asks for it: {Undo(net.sections).bytes} bytes"
+    return f"image: {net.image_bytes} bytes{frozen}; scratch: {net.scratch_bytes} bytes; {undo}"
