@@ -25,7 +25,7 @@ from .protocols import Part
 from .settings import Scaling, Setup, scaling_of
 
 RULES = ("full", "static", "tinyprop", "tinyprop2")
-GROWTH = 6  # units per class of a network whose size follows the task
+GROWTH = 8  # units per class of a network whose size follows the task
 MOST_LDA_INPUTS = 4096  # a covariance of more does not fit a desktop, let alone a board
 
 
