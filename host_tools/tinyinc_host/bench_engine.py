@@ -176,6 +176,7 @@ def made(
         raw_range=span,
         format=number_format,
         replay=0,
+        logit_adjustment=0,  # else the first lessons would spare what they have not seen yet
         **(rate | settings),
     )
 

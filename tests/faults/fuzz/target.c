@@ -329,7 +329,7 @@ static int use_front(network *n, const operation *op, const void *x) {
     if (result == TINC_OK) {
         REQUIRE(is_valid(n, features, n->net.features));
         REQUIRE(macs == 0 || n->net.header->front_layers > 0);
-        result = learn(n, op, features, number(op->a));
+        result = learn(n, op, features, number(op->a), 1);
     }
     free(features);
     free(work.base);
@@ -396,7 +396,7 @@ static int recall(network *n, uint32_t slot, const operation *op, int learning) 
         REQUIRE(is_finite(((const float *)x)[i]));
     }
     if (result >= 0 && learning) {
-        result = learn(n, op, x, (uint32_t)result);
+        result = learn(n, op, x, (uint32_t)result, 1);
     }
     free(x);
     return result;
