@@ -129,7 +129,7 @@ def build_core() -> None:
     """The timing loop in C with the core, compiled as the unix port has it."""
     flags = ["-std=c99", "-D_POSIX_C_SOURCE=199309L", "-O3", "-ffp-contract=off", "-march=native"]
     sources = [HERE / "bench_core.c", *sorted(CORE.glob("*.c"))]
-    run([os.environ.get("CC", "cc"), *flags, "-flto=auto", "-o", FOLDER / "bench_core", *sources])
+    run([os.environ.get("CC", "cc"), *flags, "-o", FOLDER / "bench_core", *sources])
 
 
 def make_image(name: str, inputs: int, hidden: tuple[int, ...]) -> Path:
