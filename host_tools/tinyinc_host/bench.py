@@ -133,13 +133,14 @@ def build_core() -> None:
 
 
 def make_image(name: str, inputs: int, hidden: tuple[int, ...]) -> Path:
-    """A network with ten classes, the default memory and replay, rule full."""
+    """A network with ten classes, the default memory, one replayed exemplar a lesson, rule full."""
     net = tinyinc.create(
         inputs=inputs,
         hidden=hidden,
         classes=10,
         range=(0.0, 1.0),
         rule="full",
+        replay=1,
         learning_rate=LEARNING_RATE,
     )
     generator = np.random.default_rng(0)
