@@ -212,23 +212,33 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
     return nearest;
 }
 
-/* Move a slot's sample by 1 / weight towards q, rounded to what it can hold: at random, or all the
- * way to the nearest. */
-static void approach(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t weight) {
-    uint8_t *sample = tinc_slot_sample(net, slot);
-    const uint32_t packed = is_packed(net), unit = unit_of(packed), most = largest_value(packed);
+/* Move n values by 1 / weight towards q, rounded to what they can hold: at random, or with weight 1
+ * all the way to the nearest. */
+static void approach_values(uint8_t *sample, const uint8_t *q, uint32_t n, uint32_t weight,
+                            uint32_t random, uint32_t packed) {
+    const uint32_t unit = unit_of(packed), most = largest_value(packed);
     /* Division by up to 17 * 64 as a multiplication, exact for the dividends that occur here. */
     const uint32_t divisor = unit * weight, point = packed ? 27u : 21u;
     uint32_t remainder;
     const uint32_t reciprocal = tinc_divide(0, (1u << point) - 1u + divisor, divisor, &remainder);
-    const uint32_t random = weight > 1 ? tinc_next(net->state) : 0;
-    for (uint32_t i = 0; i < net->features; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         const uint32_t value = read_value(sample, i, packed);
         const uint32_t up = (weight > 1 ? tinc_noise16(random, i) : 1u << 15) * divisor >> 16;
         /* `most` divisors more keep the dividend positive, so that it is rounded down. */
         const uint32_t dividend = q[i] + up + most * divisor - unit * value;
         write_value(sample, i, packed, value + (dividend * reciprocal >> point) - most);
     }
+}
+
+static void approach(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t weight) {
+    uint8_t *sample = tinc_slot_sample(net, slot);
+    const uint32_t random = weight > 1 ? tinc_next(net->state) : 0, n = net->features;
+#ifndef __OPTIMIZE_SIZE__ /* a loop of its own, which compilers vectorise */
+    if (!is_packed(net)) {
+        approach_values(sample, q, n, weight, random, 0);
+    } else
+#endif
+        approach_values(sample, q, n, weight, random, is_packed(net));
     tinc_slot_weights(net)[slot] = (uint16_t)weight;
 }
 
