@@ -100,9 +100,14 @@ static int is_positive(const tinc_net *net) {
 static void f32_recall(const tinc_net *net, const uint8_t *sample, float *x) {
     const float step = net->memory->step, offset = net->memory->offset;
     const uint32_t n = net->features; /* not read again after every store, which may be anywhere */
-    const uint32_t packed = is_packed(net), unit = unit_of(packed);
+    if (!is_packed(net)) {
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = offset + step * (float)sample[i];
+        }
+        return;
+    }
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = offset + step * (float)(int32_t)(unit * read_value(sample, i, packed));
+        x[i] = offset + step * (float)(int32_t)(unit_of(1) * read_value(sample, i, 1));
     }
 }
 
