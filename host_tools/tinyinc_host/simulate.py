@@ -22,20 +22,16 @@ from pathlib import Path
 import numpy as np
 
 import tinyinc
+from tinyinc_host.board import BoardError, printable
+from tinyinc_host.package import ROOT
 from tinyinc_host.pretrain import typecode
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "micro" / "examples" / "learn_stream.py"
 BINARY = ROOT / "build" / "unix" / "micropython"
 
 PATIENCE = 60.0  # seconds for an answer
 LAST_PATIENCE = 2.0  # seconds for a program that has failed, or is asked to end
 LONGEST_ANSWER = 4096  # bytes
-LONGEST_QUOTE = 200  # characters of a board's text in a message
-
-
-class BoardError(OSError):
-    """The board refused a request, or stopped."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +174,7 @@ class UnixPort(Board):
         line = self._line()
         kind, *fields = line.split("\t")
         if kind == "error":
-            raise BoardError(f"the board refused: {_printable(' '.join(fields))}")
+            raise BoardError(f"the board refused: {printable(' '.join(fields))}")
         try:
             if kind != expected or len(fields) != len(types):
                 raise ValueError
@@ -217,14 +213,8 @@ class UnixPort(Board):
             text += data
         self.process.kill()
         lines = text.decode(errors="replace").strip().splitlines()
-        last = _printable(lines[-1]) if lines else "it printed nothing"
+        last = printable(lines[-1]) if lines else "it printed nothing"
         return BoardError(f"the device program {what}: {last}")
-
-
-def _printable(text: str) -> str:
-    """A board's text for a message: no control characters, not endless."""
-    text = "".join(c if c.isprintable() else "?" for c in text[: LONGEST_QUOTE + 1])
-    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + " ..."
 
 
 def _finite(field: str) -> float:
