@@ -11,7 +11,6 @@ import importlib.util
 import math
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from rich.progress import Progress
 
 import tinyinc
 from tinyinc_host import bench_engine, data, demo
+from tinyinc_host.bench_engine import run
 from tinyinc_host.cli import refuse
 from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 from tinyinc_host.simulate import BINARY, ROOT
@@ -158,7 +158,7 @@ def core_turn(image: Path, steps: int = STEPS["core"]) -> Callable[[], float]:
 
 def board_turn(image: Path) -> Callable[[], float]:
     command = [BINARY, HERE / "bench_board.py", image, str(LAPS), str(STEPS["board"])]
-    return lambda: float(run(command))
+    return lambda: float(run(command, MICROPYPATH=str(ROOT / "micro")))
 
 
 def convolutional_image() -> Path:
@@ -210,16 +210,6 @@ def torch_turn(shape: tuple[int, ...], layers: list) -> Callable[[], float]:
         return (time.perf_counter_ns() - start) / len(lessons)
 
     return lambda: min(lap() for _ in range(LAPS))
-
-
-def run(command: list[str | Path]) -> str:
-    """What a program prints; OSError with its last words when it fails."""
-    environment = os.environ | {"MICROPYPATH": str(ROOT / "micro")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        words = (done.stderr + done.stdout).strip().splitlines() or [f"exit {done.returncode}"]
-        raise OSError(f"'{command[0]}' failed: {words[-1]}")
-    return done.stdout
 
 
 # ---- accuracy ----
