@@ -21,7 +21,7 @@ from tinyinc_host import data, front, network
 from tinyinc_host.cli import run
 from tinyinc_host.data import Dataset
 from tinyinc_host.export import with_memory
-from tinyinc_host.pretrain import Schedule
+from tinyinc_host.pretrain import Schedule, accuracy
 from tinyinc_host.quantise import quantise
 from tinyinc_host.report import Result as Figure
 from tinyinc_host.report import at_least, progress_bars, write
@@ -105,12 +105,13 @@ def measure(
         backward += net.learn(row, int(dataset.train_labels[i])).backward_macs
     net.consolidate(lessons=round(CONSOLIDATION * len(order)))
     backward += net.step.backward_macs
-    with_vote = _accuracy(net, lessons)
+    asked = lessons.test_samples, lessons.test_labels, range(len(lessons.labels))
+    with_vote = accuracy(net, *asked)
     net.configure(vote=0)
     head = net.dense_forward_macs
     return Result(
         accuracy=with_vote,
-        accuracy_alone=_accuracy(net, lessons),
+        accuracy_alone=accuracy(net, *asked),
         backward=backward / (len(order) * net.dense_backward_macs),
         front_macs=real.dense_forward_macs - HIDDEN * real.features,
         head_macs=head,
@@ -120,12 +121,6 @@ def measure(
         image_bytes=real.image_bytes,
         scratch_bytes=real.scratch_bytes,
     )
-
-
-def _accuracy(net: tinyinc.Net, dataset: Dataset) -> float:
-    rows, labels = dataset.test_samples, dataset.test_labels
-    hits = [net.predict(array("f", x.tobytes())) == y for x, y in zip(rows, labels, strict=True)]
-    return float(np.mean(hits))
 
 
 # ---- make bench-front ----

@@ -82,7 +82,7 @@ def one_of_each_first(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def accuracy(
-    net: tinyinc.Net, samples: np.ndarray, labels: np.ndarray, names: Sequence[str]
+    net: tinyinc.Net, samples: np.ndarray, labels: np.ndarray, names: Sequence[str | int]
 ) -> float:
     """Share of raw samples that the network names rightly."""
     kind = typecode(samples)
