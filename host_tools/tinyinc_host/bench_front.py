@@ -72,12 +72,13 @@ def board_network(
 
 def head_alone(net: tinyinc.Net, seed: int = 0) -> tinyinc.Net:
     """What is behind the front end of a network in integers, as a network for its features."""
-    _, layers = network.read(net)
+    layers, count = network.read(net)[1], front.layers_of(net)
     step = image.feature_step(net.sections[image.STRUCTURE])
-    low = 0.0 if layers[front.layers_of(net) - 1].activation != "linear" else -127 * step
+    signed = [x.activation == "linear" for x in layers[:count] if not x.kind.endswith("pool")]
+    low = 0.0 if signed and not signed[-1] else -127 * step
     made = network.network(
         (net.features,),
-        layers[front.layers_of(net) :],
+        layers[count:],
         format="q8",
         scaling=(0.0, 1.0, low, 127 * step),
         memory=net.memory.capacity,

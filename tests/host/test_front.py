@@ -183,6 +183,18 @@ def test_what_the_benchmark_measures(trained, fine):
     assert found.image_bytes == real.image_bytes and 0 < found.backward < 1
 
 
+def test_pools_behind_a_relu_give_nothing_negative(fine):
+    """To the head alone as to the whole network: both memories have the same steps."""
+    layers = [*network.parse("conv4,max2,conv8/2,max3"), network.dense(2)]
+    end = network.network(SHAPE, layers, front=4, raw_range=(fine.low, fine.high))
+    real = bench_front.board_network(end, fine, 400, fine.train_samples[:50], 1)
+    memories = [
+        memory_arrays(net.sections[image.MEMORY]) for net in (real, bench_front.head_alone(real))
+    ]
+    assert memories[0].offset == memories[1].offset == 0
+    assert memories[0].step == memories[1].step > 0
+
+
 @pytest.mark.parametrize("index", [0, 1], ids=["f32", "q8"])
 def test_weights_stay_in_flash(heads, index, tmp_path):
     """On the unix port they are used where they lie."""
