@@ -550,7 +550,7 @@ def empty_memory(
     behind a ReLU. memory_bits: 8 or 4 per value."""
     names = ("input_low", "input_high", "input_step")
     low, high, step = (image.get(structure, image.HEADER[name]) for name in names)
-    front = layers[: image.get(structure, image.HEADER["front_layers"])]
+    front = layers[: image.front_layers(structure)]
     for layer in front:
         if not layer.kind.endswith("pool"):
             output_step = layer.step or image.HIDDEN_STEP

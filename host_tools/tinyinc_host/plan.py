@@ -74,7 +74,7 @@ def table(net: tinyinc.Net, title: str) -> Table:
 
 def show(net: tinyinc.Net, console: Console) -> None:
     """A table per work. Each takes the scratch on its own, so the largest is what it needs."""
-    front = image.get(net.sections[image.STRUCTURE], image.HEADER["front_layers"])
+    front = image.front_layers(net.sections[image.STRUCTURE])
     for title in list(WORKS)[0 if front else 1 :]:
         console.print(table(net, title))
 
