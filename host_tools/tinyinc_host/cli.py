@@ -175,12 +175,13 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Pre-train a network on a dataset and write it, still without a memory."""
+    from tinyinc_host import front, network
     from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 
     check_folder(out)
     dataset, front_end = load_for(name, behind)
     classes = kept_classes(dataset, without)
-    net = untrained(dataset, hidden, seed, front_end)
+    net = front.untrained(dataset, network.parse(hidden), seed, front_end)
     samples, labels = dataset.training(classes)
     with Progress(console=console) as progress:
         pretrain(
@@ -465,34 +466,6 @@ def input_shape(dataset: data.Dataset, layers: list[network.Layer]) -> tuple[int
     if all(layer.kind == "dense" for layer in layers):
         return (dataset.inputs,)
     return network.image_shape(dataset.shape)
-
-
-def untrained(
-    dataset: data.Dataset, hidden: str, seed: int, front_end: tinyinc.Net | None
-) -> tinyinc.Net:
-    """A network with these hidden layers, and room for the dataset's classes."""
-    import tinyinc
-    from tinyinc_host import front, network
-
-    layers = network.parse(hidden)
-    if front_end:
-        return front.behind(front_end, dataset, layers, seed)
-    value_range = (dataset.low, dataset.high)
-    if all(layer.kind == "dense" for layer in layers):
-        return tinyinc.create(
-            inputs=dataset.inputs,
-            classes=len(dataset.labels),
-            hidden=[layer.units for layer in layers],
-            range=value_range,
-            memory=0,
-            seed=seed + 1,
-        )
-    return network.network(
-        network.image_shape(dataset.shape),
-        [*layers, network.dense(len(dataset.labels))],
-        raw_range=value_range,
-        seed=seed,
-    )
 
 
 def kept_classes(dataset: data.Dataset, without: str) -> list[int]:

@@ -25,7 +25,7 @@ from tinyinc_host import network
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
 from tinyinc_host.export import export, fill_memory, with_memory
-from tinyinc_host.front import behind, features, memory_range
+from tinyinc_host.front import features, memory_range, untrained
 from tinyinc_host.pretrain import Schedule, pretrain
 from tinyinc_host.quantise import power_of_two, quantise
 from tinyinc_host.report import progress_bars
@@ -184,7 +184,7 @@ def run(
     per_class = slots // len(task.old)
     bare, deployed, learned = (folder / f"{n}.tinc" for n in ("bare", "deployed", "learned"))
 
-    net = _untrained(dataset, settings.hidden, seed, front_end)
+    net = untrained(dataset, [network.dense(settings.hidden)], seed, front_end)
     pretrain(
         net,
         samples,
@@ -217,21 +217,6 @@ def run(
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(learn, (deployed, bare), ("with memory", "without memory")))
     return Outcome(task, *runs, share, learned)
-
-
-def _untrained(
-    dataset: Dataset, hidden: int, seed: int, front_end: tinyinc.Net | None
-) -> tinyinc.Net:
-    if front_end:
-        return behind(front_end, dataset, [network.dense(hidden)], seed)
-    return tinyinc.create(
-        inputs=dataset.inputs,
-        classes=len(dataset.labels),
-        hidden=(hidden,),
-        range=(dataset.low, dataset.high),
-        memory=0,
-        seed=seed + 1,
-    )
 
 
 def stream(

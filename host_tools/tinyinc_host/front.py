@@ -61,9 +61,10 @@ def pretrained(
     rows = dataset.training(chosen)[0] if change else plain
     raw_range = (dataset.low, dataset.high)
     layers, front = [*layers, network.dense(len(chosen))], len(layers)
-    net = network.network(shape, layers, raw_range=raw_range, seed=seed)
+    more = {"raw_range": raw_range, "label_bytes": dataset.label_bytes}
+    net = network.network(shape, layers, seed=seed, **more)
     pretrain(net, rows, labels, dataset.labels, schedule, raw_range, seed, progress, change)
-    more = {"labels": net.labels, "raw_range": raw_range, "front": front}
+    more |= {"labels": net.labels, "front": front}
     _, layers = network.read(net)
     few = plain[np.random.default_rng(seed).permutation(len(plain))[:SAMPLED]]
     high = feature_range(features(network.network(shape, layers, **more), few))[1]
@@ -92,8 +93,31 @@ def behind(
     count = layers_of(front)
     shape, layers = network.read(front)
     layers = [*layers[:count], *hidden, network.dense(len(dataset.labels))]
-    scaling = Scaling.of(front).as_tuple()
-    return network.network(shape, layers, scaling=scaling, front=count, seed=seed)
+    more = {"scaling": Scaling.of(front).as_tuple(), "label_bytes": dataset.label_bytes}
+    return network.network(shape, layers, front=count, seed=seed, **more)
+
+
+def untrained(
+    dataset: Dataset, hidden: Sequence[Layer], seed: int = 0, front: tinyinc.Net | None = None
+) -> tinyinc.Net:
+    """Hidden layers without weights as yet, and room for a dataset's classes: a network of its own,
+    or a head behind() a front end. In float32, without memory."""
+    if front:
+        return behind(front, dataset, hidden, seed)
+    more = {"label_bytes": dataset.label_bytes}
+    if all(layer.kind == "dense" for layer in hidden):
+        return tinyinc.create(
+            inputs=dataset.inputs,
+            classes=len(dataset.labels),
+            hidden=[layer.units for layer in hidden],
+            range=(dataset.low, dataset.high),
+            memory=0,
+            seed=seed + 1,
+            **more,
+        )
+    layers = [*hidden, network.dense(len(dataset.labels))]
+    more["raw_range"] = dataset.low, dataset.high
+    return network.network(network.image_shape(dataset.shape), layers, seed=seed, **more)
 
 
 # ---- features ----

@@ -119,6 +119,29 @@ def test_train_distill_export_simulate(tmp_path):
         learned.unlink()
 
 
+def test_labels_longer_than_usual(tmp_path):
+    """From data to board; `tinyinc data` lists such sets, too."""
+    names = ["a rather long name", "another one, still longer", "short"]
+    samples = np.random.default_rng(0).integers(0, 9, (60, 8, 8), np.uint8)
+    samples[np.arange(60), np.arange(60) % 3] += 100
+    np.savez(tmp_path / "names.npz", X=samples, y=np.arange(60) % 3, classes=names)
+
+    def run(*arguments):
+        done = tinyinc(*arguments, "--data", "names", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    net, few = tmp_path / "net.tinc", tmp_path / "few.npz"
+    run("front", net, "--hidden", "conv2,max2", "--epochs", 1)
+    behind = ["--front", net]
+    for more in (["--hidden", "8"], ["--hidden", "conv2,8"], ["--hidden", "8", *behind]):
+        assert "100.0 % of 15 test samples" in run("train", tmp_path / "head.tinc", *more)
+    run("distill", few, "--per-class", 2, "--score", *behind)
+    done = tinyinc("export", tmp_path / "head.tinc", few, tmp_path / "board.tinc")
+    assert "6 samples in memory" in done.stdout, done.stderr
+    assert "100.0 % after" in run("simulate", tmp_path / "board.tinc", "--limit", 1)
+
+
 def test_distill_into_bytes_of_4_bits_with_a_score(tmp_path):
     image, few, board = (tmp_path / name for name in ("net.tinc", "few.npz", "board.tinc"))
     assert tinyinc("train", image, "--epochs", 1).returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 
 TEST_SHARE = 0.25  # of a set that comes without a test set of its own
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LABEL_BYTES = 64  # the longest label an image can hold
+USUAL_LABEL_BYTES, LABEL_BYTES = 16, 64  # what a network has room for; the most an image can hold
 MOST_CLASSES = 4096
 DRAWS = 100  # of groups, until both parts have every class
 
@@ -40,6 +40,12 @@ class Dataset:
     @property
     def inputs(self) -> int:
         return self.train_samples.shape[1]
+
+    @property
+    def label_bytes(self) -> int:
+        """Room for a label that a network needs, in steps of 4 bytes."""
+        longest = max(len(label.encode()) for label in self.labels)
+        return max(USUAL_LABEL_BYTES, (longest + 3) // 4 * 4)
 
     def indices(self, names: list[str]) -> list[int]:
         """Class numbers of label names."""

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-import tinyinc
 from tinyinc import image
 from tinyinc_host import network, report
 from tinyinc_host.data import Dataset
 from tinyinc_host.distill import METHODS, distill
 from tinyinc_host.export import fill_memory, memory_arrays
+from tinyinc_host.front import untrained
 from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 
 HIDDEN = 128
@@ -51,15 +51,7 @@ def score(
     samples = samples.astype(np.float32)
     tested = np.isin(dataset.test_labels, labels)
     rows, right = dataset.test_samples[tested], dataset.test_labels[tested]
-    net = tinyinc.create(
-        inputs=dataset.inputs,
-        classes=len(dataset.labels),
-        hidden=(HIDDEN,),
-        range=(dataset.low, dataset.high),
-        memory=0,
-        label_bytes=64,
-        seed=seed + 1,
-    )
+    net = untrained(dataset, [network.dense(HIDDEN)], seed)
     schedule = Schedule(-(-LESSONS // len(samples)), LEARNING_RATE)
     value_range = (dataset.low, dataset.high)
     pretrain(net, samples, labels, dataset.labels, schedule, value_range, seed, progress)
