@@ -496,11 +496,9 @@ def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int, int]:
 
 
 def board_accuracy(board: Board, dataset: data.Dataset) -> float:
-    hits = [
-        board.predict(row) == dataset.labels[label]
-        for row, label in zip(dataset.test_samples, dataset.test_labels, strict=True)
-    ]
-    return float(np.mean(hits))
+    from tinyinc_host.demo import predict_all
+
+    return float(np.mean(predict_all(board, dataset) == dataset.test_labels))
 
 
 if __name__ == "__main__":
