@@ -405,7 +405,7 @@ def demo(
     from tinyinc_host import demo as job
     from tinyinc_host.picture import draw
 
-    job.check_format(format)
+    job.check(engine, format)
     folder = folder or job.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     dataset, front_end = load_for(name, behind)

@@ -29,7 +29,7 @@ from tinyinc_host.front import features, memory_range, untrained
 from tinyinc_host.pretrain import Schedule, pretrain
 from tinyinc_host.quantise import power_of_two, quantise
 from tinyinc_host.report import progress_bars
-from tinyinc_host.simulate import ROOT, Board, Stats, board
+from tinyinc_host.simulate import ROOT, Board, Stats, board, check_engine
 
 FOLDER = ROOT / "build" / "demo"
 CALIBRATION = 2000  # samples at most that tell the steps in q8
@@ -155,7 +155,9 @@ def make_task(dataset: Dataset, seed: int, limit: int | None) -> Task:
     return Task(dataset, old, new, np.concatenate(parts))
 
 
-def check_format(format: str) -> None:
+def check(engine: str, format: str) -> None:
+    """Before the work: there is such a board, and it computes so."""
+    check_engine(engine)
     if format not in FORMATS:
         raise ValueError(f"format '{format}', expected {', '.join(FORMATS)}")
 
@@ -173,7 +175,7 @@ def run(
     """Pre-train, distil, export and learn; the images are left in the folder. In format q8 the
     pre-trained network is quantised, and learns its new classes in integers. Behind a front end, to
     which the dataset has been made fit, the memory keeps features in 4 bits, in as many bytes."""
-    check_format(format)
+    check(engine, format)
     settings = settings or settings_for(dataset)
     task = make_task(dataset, seed, settings.stream)
     samples, labels = dataset.training(task.old)

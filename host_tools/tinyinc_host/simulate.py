@@ -113,8 +113,6 @@ class UnixPort(Board):
     """The device program in a MicroPython process, fed through its standard input."""
 
     def __init__(self, image: Path, kind: np.dtype) -> None:
-        if not BINARY.is_file():
-            raise FileNotFoundError(f"'{BINARY}' is not built: run `make unix`")
         self.process = subprocess.Popen(
             [BINARY, PROGRAM, image, typecode(np.empty(0, kind))],
             stdin=subprocess.PIPE,
@@ -240,10 +238,17 @@ def _flag(field: str) -> bool:
 ENGINES: dict[str, type[Board]] = {"unix": UnixPort, "desktop": Desktop}
 
 
-def check(engine: str, image: Path) -> None:
-    """Whether there is such a kind of board, and such a file."""
+def check_engine(engine: str) -> None:
+    """Whether there is such a kind of board."""
     if engine not in ENGINES:
         raise ValueError(f"unknown engine '{engine}'; known: {', '.join(ENGINES)}")
+    if engine == "unix" and not BINARY.is_file():
+        raise FileNotFoundError(f"'{BINARY}' is not built: run `make unix`")
+
+
+def check(engine: str, image: Path) -> None:
+    """Whether there is such a kind of board, and such a file."""
+    check_engine(engine)
     if not image.is_file():
         raise FileNotFoundError(f"there is no image '{image}'")
 

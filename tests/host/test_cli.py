@@ -85,6 +85,7 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch):
 def test_damaged_files_are_refused(tmp_path):
     foreign = tmp_path / "foreign.tinc"
     foreign.write_bytes(b"GIF89a" + bytes(300))
+        (["demo", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
     for command in (["simulate", foreign], ["simulate", foreign, "--engine", "desktop"]):
         assert refused(tinyinc(*command))
     few = tmp_path / "few.npz"
