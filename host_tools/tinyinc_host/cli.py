@@ -171,7 +171,9 @@ def train(
     without: LabelList = "",
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     learning_rate: Annotated[float, typer.Option(help="Of the first epoch.")] = 0.05,
-    noise: Annotated[float, typer.Option(min=0, help="Added, as a share of the range.")] = 0.0,
+    noise: Annotated[
+        float, typer.Option(min=0, max=1, help="Added, as a share of the range.")
+    ] = 0.0,
     seed: Seed = 0,
 ) -> None:
     """Pre-train a network on a dataset and write it, still without a memory."""
@@ -237,7 +239,8 @@ def distill_command(
         per_class = scoring.per_class_within(budget, dataset.inputs, len(np.unique(labels)), bits)
     with report.progress_bars(console) as progress:
         few, few_labels = distill(samples, labels, per_class, method, seed, dataset.shape, progress)
-    with open(out, "wb") as file:
+    new = out.with_name(f"{out.name}.new")  # a full disk leaves what was there before
+    with open(new, "wb") as file:
         np.savez_compressed(
             file,
             samples=few,
@@ -245,6 +248,7 @@ def distill_command(
             stands_for=len(samples) // len(few),
             bits=bits,
         )
+    new.replace(out)
     console.print(f"{out}: {len(few)} samples for {len(samples)}", soft_wrap=True)
     if score:
         with report.progress_bars(console) as progress:
@@ -293,6 +297,7 @@ def export_command(
     from tinyinc_host.export import export, fill_memory, with_memory
     from tinyinc_host.quantise import power_of_two
 
+    check_no_folder(out)
     net = tinyinc.load(str(trained))
     samples, names, stands_for, bits = read_distilled(distilled)
     net = with_memory(net, slots or len(samples), front.memory_range(net, samples), bits)
@@ -428,6 +433,12 @@ def check_folder(path: Path) -> None:
     """Before the work, not after it: what is made can be written."""
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"'{path}' cannot be written: there is no such folder")
+    check_no_folder(path)
+
+
+def check_no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' cannot be written: it is a folder")
 
 
 def split(text: str) -> list[str]:
@@ -439,11 +450,17 @@ def floats(row: np.ndarray) -> array:
 
 
 def load_as(name: str, net: tinyinc.Net) -> data.Dataset:
-    """A dataset with samples as a network's front end takes them, where it has one."""
+    """A dataset with samples as a network takes them: made fit where it has a front end."""
     from tinyinc_host import front
 
     dataset = data.load(name)
-    return front.fit(dataset, net) if front.layers_of(net) else dataset
+    if front.layers_of(net):
+        return front.fit(dataset, net)
+    if dataset.inputs != net.inputs:
+        raise ValueError(
+            f"samples of {name} have {dataset.inputs} values, the network takes {net.inputs}"
+        )
+    return dataset
 
 
 def load_for(name: str, path: Path | None) -> tuple[data.Dataset, tinyinc.Net | None]:
@@ -481,13 +498,14 @@ def read_distilled(path: Path) -> tuple[np.ndarray, np.ndarray, int, int]:
     """Samples, label names, the samples that each stands for, and the bits per value to store them
     in, as `distill` wrote them."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            samples, labels = archive["samples"], archive["labels"]
-            stands_for, bits = int(archive["stands_for"]), int(archive["bits"])
+        arrays = data.npz.load(path)
+        samples, labels = arrays["samples"], arrays["labels"]
+        stands_for, bits = int(arrays["stands_for"]), int(arrays["bits"])
     except FileNotFoundError:
         raise
-    except data.NPZ_DAMAGE as error:
-        raise ValueError(f"'{path}' is not what `tinyinc distill` writes: {error}") from None
+    except data.npz.DAMAGE as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"'{path}' is not what `tinyinc distill` writes: {why}") from None
     if samples.ndim != 2 or samples.dtype != np.float32 or labels.shape != samples.shape[:1]:
         raise ValueError(f"'{path}' is not what `tinyinc distill` writes: wrong shapes or types")
     if bits not in BITS:

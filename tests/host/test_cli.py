@@ -1,18 +1,27 @@
 """The command: what it prints, and that bad input is one line and exit code 2."""
 
+import resource
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tinyinc_host import __version__
+from tinyinc import create
+from tinyinc_host import __version__, cli, data
 
 
-def tinyinc(*arguments, folder=None):
+def tinyinc(*arguments, folder=None, started=None):
     command = [sys.executable, "-m", "tinyinc_host", *map(str, arguments)]
     environment = {"PATH": "/usr/bin:/bin"} | ({"TINYINC_DATA": str(folder)} if folder else {})
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=100,
+        preexec_fn=started,
+    )
 
 
 def refused(done, *words):
@@ -58,6 +67,10 @@ def test_data_lists_and_describes(tmp_path):
         (["train", "x.tinc", "--without", "ten"], ["no label 'ten'", "zero"]),
         (["train", "x.tinc", "--epochs", "0"], ["epochs"]),
         (["train", "/nowhere/x.tinc", "--epochs", "1"], ["/nowhere/x.tinc"]),
+        (["train", "x.tinc", "--noise", "inf"], ["noise"]),
+        (["train", "."], ["'.' cannot be written: it is a folder"]),
+        (["distill", "."], ["'.' cannot be written: it is a folder"]),
+        (["export", "net.tinc", "few.npz", "."], ["'.' cannot be written: it is a folder"]),
         (["distill", "x.npz", "--method", "magic"], ["'magic'", "kmeans"]),
         (["distill", "x.npz", "--bits", "5"], ["bits is 5", "8 or 4"]),
         (["distill", "x.npz", "--bytes", "700"], ["700 bytes hold 9 samples", "10 classes"]),
@@ -72,6 +85,7 @@ def test_data_lists_and_describes(tmp_path):
         (["simulate", "/nowhere.tinc", "--engine", "desktop"], ["/nowhere.tinc"]),
         (["simulate", "x.tinc", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
         (["demo", "--data", "moons"], ["'moons'"]),
+        (["demo", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
         (["demo", "--seed", "-1"], ["seed"]),
         (["bench-report", "/nowhere"], ["/nowhere", "make bench"]),
     ],
@@ -85,17 +99,51 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch):
 def test_damaged_files_are_refused(tmp_path):
     foreign = tmp_path / "foreign.tinc"
     foreign.write_bytes(b"GIF89a" + bytes(300))
-        (["demo", "--engine", "abacus"], ["'abacus'", "unix, desktop"]),
     for command in (["simulate", foreign], ["simulate", foreign, "--engine", "desktop"]):
         assert refused(tinyinc(*command))
     few = tmp_path / "few.npz"
     few.write_bytes(b"not an archive")
     image = tmp_path / "net.tinc"
     assert tinyinc("train", image, "--epochs", "1").returncode == 0
-    assert refused(tinyinc("export", image, few, tmp_path / "out.tinc"), "few.npz")
+    done = tinyinc("export", image, few, tmp_path / "out.tinc")
+    assert refused(done, "few.npz", "not what `tinyinc distill` writes: File is not a zip file")
+    np.savez(few, samples=np.zeros((1, 64), np.float32), labels=["one"])
+    done = tinyinc("export", image, few, tmp_path / "out.tinc")
+    assert refused(done, "few.npz", "it has no 'stands_for'")
     image.write_bytes(image.read_bytes()[:-8])
     assert refused(tinyinc("simulate", image))
     assert not (tmp_path / "out.tinc").exists()
+
+
+def test_archives_that_declare_much(tmp_path, monkeypatch):
+    """Distilled samples are read as carefully as datasets."""
+    few = tmp_path / "few.npz"
+    np.savez_compressed(
+        few, samples=np.zeros((9, 64), np.float32), labels=["a"] * 9, stands_for=1, bits=8
+    )
+    assert cli.read_distilled(few)[0].shape == (9, 64)
+    monkeypatch.setattr(data.npz, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="few.npz' is not what .* declares 2304 bytes"):
+        cli.read_distilled(few)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    few = tmp_path / "few.npz"
+    assert tinyinc("distill", few, "--per-class", 1).returncode == 0
+    before = few.read_bytes()
+    limit = resource.RLIMIT_FSIZE, (len(before), len(before))
+    done = tinyinc("distill", few, "--per-class", 20, started=lambda: resource.setrlimit(*limit))
+    assert done.returncode == 2 and done.stderr.startswith("tinyinc: [Errno 27]"), done.stderr
+    assert few.read_bytes() == before
+
+
+def test_samples_of_another_size(tmp_path):
+    np.savez(tmp_path / "tiny.npz", X=np.zeros((8, 3), np.uint8), y=np.arange(8) % 2)
+    image = tmp_path / "net.tinc"
+    create(inputs=64).save(str(image))
+    for command in (["simulate", image], ["quantise", image, tmp_path / "out.tinc"]):
+        done = tinyinc(*command, "--data", "tiny", folder=tmp_path)
+        assert refused(done, "samples of tiny have 3 values, the network takes 64")
 
 
 def test_train_distill_export_simulate(tmp_path):

@@ -16,17 +16,16 @@ import numpy as np
 from . import bearings, cifar, gestures, har, idx, keywords, npz, toycar
 from .dataset import DIGIT_NAMES, TEST_SHARE, Dataset, by_class, hold_out, split
 from .images import Classes, Core50, Food
-from .npz import DAMAGE as NPZ_DAMAGE
 
 __all__ = [
     "DIGIT_NAMES",
     "FOLDER_VARIABLE",
-    "NPZ_DAMAGE",
     "TEST_SHARE",
     "Dataset",
     "hold_out",
     "known",
     "load",
+    "npz",
 ]
 
 FOLDER_VARIABLE = "TINYINC_DATA"

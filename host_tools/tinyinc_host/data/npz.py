@@ -66,7 +66,10 @@ def names(path: Path) -> list[str]:
 
 
 def read(name: str, path: Path) -> Dataset:
-    arrays = _load(path)
+    try:
+        arrays = load(path)
+    except DAMAGE as error:
+        raise ValueError(f"'{path}' is not a readable .npz archive: {error}") from None
     for form in FORMS:
         if form.arrays <= arrays.keys() and name.endswith(form.suffix):
             return form.read(name, arrays, str(path))
@@ -76,15 +79,13 @@ def read(name: str, path: Path) -> Dataset:
     )
 
 
-def _load(path: Path) -> Arrays:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                _check_member(archive, member)
-        with np.load(path, allow_pickle=False) as archive:
-            return {key.lower(): archive[key] for key in archive.files}
-    except DAMAGE as error:
-        raise ValueError(f"'{path}' is not a readable .npz archive: {error}") from None
+def load(path: Path) -> Arrays:
+    """The arrays of an archive, by their names in lower case. Raises what is in DAMAGE."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            _check_member(archive, member)
+    with np.load(path, allow_pickle=False) as archive:
+        return {key.lower(): archive[key] for key in archive.files}
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
