@@ -239,6 +239,8 @@ def _structure(widths, q8, lineage):
         hidden = layer < layers - 1
         bias = trained + _round_up(4 * inputs * (units + 1 >> 1 if q8 else units))
         scales = bias + _round_up(4 * units)
+        if scales > 0xFFFFFFFF:
+            raise MemoryError("weights of %d bytes" % scales)
         # dense, ReLU, trained in full; q8: 16-bit masters and 32-bit biases
         pack_into("8B", structure, entry, 1, hidden, 3, 8, 2 * q8, q8, 0, 1)
         pack_into("<HI", structure, entry + 18, 0xFFFF, 0)

@@ -121,6 +121,7 @@ def test_create():
         ({"inputs": 8, "speed": 1}, ("speed", "learning_rate")),
     ):
         refused(words, tinyinc.create, **options)
+    refused(("weights of",), tinyinc.create, inputs=8, hidden=(65535, 65535), error=MemoryError)
 
 
 def test_files():
