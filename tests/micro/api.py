@@ -14,10 +14,7 @@ path = sys.argv[1] + "/gestures.tinc"
 
 
 def taught(count=200, **options):
-    net = tinyinc.create(inputs=8, range=(0, 100), seed=7, **options)
-    for x, name in source.samples(count):
-        net.learn(x, name)
-    return net
+    return source.teach(tinyinc.create(inputs=8, range=(0, 100), seed=7, **options), count)
 
 
 def test_learns_every_rule():

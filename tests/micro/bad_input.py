@@ -4,7 +4,7 @@ import sys
 from array import array
 
 import gestures
-from checks import refused
+from checks import refused, state_of
 
 import tinyinc
 
@@ -15,13 +15,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 def network(classes=4):
     net = tinyinc.create(inputs=8, range=(0, 100), classes=classes, memory=8, hidden=(6,))
-    for x, name in source.samples(40):
-        net.learn(x, name)
-    return net
-
-
-def state_of(net):
-    return [bytes(section) for section in net.sections], list(net.labels), net.memory.count
+    return source.teach(net, 40)
 
 
 def test_samples():

@@ -1,5 +1,15 @@
 """What the scripts beside it check alike."""
 
+from tinyinc.engine import engine
+
+FORMATS = ("f32", "q8") if engine.__name__ == "_tinyinc" else ("f32",)
+
+
+def state_of(net):
+    """All that a network knows, as a copy."""
+    sections = [bytes(section) for section in net.sections]
+    return sections, list(net.labels), net.memory.count, list(net.memory.slots_of)
+
 
 def same(a, b):
     """Two networks have the same sections, but for the structure, and labels."""

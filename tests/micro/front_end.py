@@ -21,9 +21,7 @@ assert FRONT and fresh.features != fresh.inputs == 8
 def taught(count=200, **settings):
     net = tinyinc.load(path)
     net.configure(**settings)
-    for x, name in source.samples(count):
-        net.learn(x, name)
-    return net
+    return source.teach(net, count)
 
 
 def forward_macs(net, first, end):

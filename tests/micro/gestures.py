@@ -24,3 +24,9 @@ class Source:
 
     def samples(self, count, names=NAMES):
         return [(self.sample(names[i % len(names)]), names[i % len(names)]) for i in range(count)]
+
+    def teach(self, net, count):
+        """A network, once it has learned so many."""
+        for x, name in self.samples(count):
+            net.learn(x, name)
+        return net

@@ -14,10 +14,7 @@ path = sys.argv[1] + "/q8.tinc"
 
 def taught(count=200, **options):
     options = dict({"range": (0, 100), "seed": 7, "format": "q8"}, **options)
-    net = tinyinc.create(inputs=8, **options)
-    for x, name in source.samples(count):
-        net.learn(x, name)
-    return net
+    return source.teach(tinyinc.create(inputs=8, **options), count)
 
 
 def test_learns_every_rule():

@@ -6,15 +6,13 @@ from array import array
 from struct import pack_into
 
 import gestures
-from checks import refused, same
+from checks import FORMATS, refused, same
 
 import tinyinc
 from tinyinc import image, learner
-from tinyinc.engine import engine
 
 source = gestures.Source()
 path = sys.argv[1] + "/stream.tinc"
-FORMATS = ("f32", "q8") if engine.__name__ == "_tinyinc" else ("f32",)
 
 
 def network(**options):
@@ -22,10 +20,7 @@ def network(**options):
 
 
 def taught(count=200, **options):
-    net = network(**options)
-    for x, name in source.samples(count):
-        net.learn(x, name)
-    return net
+    return source.teach(network(**options), count)
 
 
 def contents(net):

@@ -5,7 +5,7 @@ import sys
 from struct import pack_into
 
 import gestures
-from checks import refused, same
+from checks import FORMATS, refused, same, state_of
 
 import tinyinc
 from tinyinc import image
@@ -14,7 +14,6 @@ from tinyinc.engine import engine
 source = gestures.Source()
 path = sys.argv[1] + "/undoing.tinc"
 MICROPYTHON = sys.implementation.name == "micropython"
-FORMATS = ("f32", "q8") if engine.__name__ == "_tinyinc" else ("f32",)
 
 
 def network(undo=True, **options):
@@ -22,19 +21,7 @@ def network(undo=True, **options):
 
 
 def taught(count=60, **options):
-    net = network(**options)
-    for x, name in source.samples(count):
-        net.learn(x, name)
-    return net
-
-
-def contents(net):
-    return (
-        [bytes(section) for section in net.sections],
-        list(net.labels),
-        net.memory.count,
-        list(net.memory.slots_of),
-    )
+    return source.teach(network(**options), count)
 
 
 def exemplars_of(net):
@@ -65,11 +52,11 @@ def test_every_lesson_of_a_stream():
             net, other = network(**options), network(undo=False, **options)
             changed = 0
             for x, name in stream():
-                before = contents(net)
+                before = state_of(net)
                 net.learn(x, name)
-                changed += contents(net)[0][image.TRAINED] != before[0][image.TRAINED]
+                changed += state_of(net)[0][image.TRAINED] != before[0][image.TRAINED]
                 net.undo()
-                assert contents(net) == before, options
+                assert state_of(net) == before, options
                 net.learn(x, name)
                 other.learn(x, name)
             same(net, other)
@@ -79,10 +66,10 @@ def test_every_lesson_of_a_stream():
 def test_integers_as_labels():
     """The first label settles of what kind they are, until it is taken back."""
     net = network()
-    before = contents(net)
+    before = state_of(net)
     net.learn(source.sample("up"), 5)
     net.undo()
-    assert contents(net) == before and net.labels == []
+    assert state_of(net) == before and net.labels == []
     refused(("nothing learned",), net.predict, source.sample("up"))
     net.learn(source.sample("up"), "five")
     assert net.labels == ["five"] and net.predict(source.sample("up")) == "five"
@@ -105,11 +92,11 @@ def test_only_where_it_was_asked_for():
     net.save(path)
     for undo in (False, True):
         net = tinyinc.load(path, undo=undo)
-        before = contents(net)
+        before = state_of(net)
         net.learn(source.sample("up"), "up")
         if undo:
             net.undo()
-            assert contents(net) == before
+            assert state_of(net) == before
         else:
             refused(("undo=True",), net.undo)
 
@@ -135,28 +122,28 @@ def test_what_it_takes():
 def test_a_refused_lesson_is_none():
     """The one before it can still be taken back."""
     net = taught(59, classes=4)
-    before = contents(net)
+    before = state_of(net)
     x = source.sample("up")
     net.learn(x, "up")
-    after = contents(net)
+    after = state_of(net)
     for wrong, label in ((x[:7], "up"), (x, "fifth"), (x, ""), (x, 5), ([None] * 8, "up")):
         refused((), net.learn, wrong, label)
-        assert contents(net) == after
+        assert state_of(net) == after
     net.undo()
-    assert contents(net) == before
+    assert state_of(net) == before
 
 
 def test_what_came_since_goes_too():
     for kind in FORMATS:
         net = taught(19, memory=40, growth=3, format=kind)
-        before, exemplars = contents(net), exemplars_of(net)
+        before, exemplars = state_of(net), exemplars_of(net)
         net.learn(source.sample("up"), "a new one")
         net.memory.add(source.sample("down"), "a new one", 9)
         net.consolidate(lessons=20)
         net.configure(rule="full", learning_rate=0.25)
         net.grow(0, 2)
         net.undo()
-        after = contents(net)
+        after = state_of(net)
         assert after[1:] == before[1:] and exemplars_of(net) == exemplars
         for section in (image.STRUCTURE, image.TRAINED, image.STATE):
             assert after[0][section] == before[0][section]
@@ -200,16 +187,16 @@ def learned_again(net):
 def test_restore_and_undo():
     net = taught(memory=12)
     net.save(path)
-    saved = contents(net)[0][1:]
+    saved = state_of(net)[0][1:]
     for x, name in source.samples(30):
         net.learn(x, name)
     net.restore()
-    assert contents(net)[0][1:] == saved
+    assert state_of(net)[0][1:] == saved
     refused(("no lesson to take back",), net.undo)
-    assert contents(net)[0][1:] == saved
+    assert state_of(net)[0][1:] == saved
     net.learn(source.sample("up"), "up")
     net.undo()
-    assert contents(net)[0][1:] == saved
+    assert state_of(net)[0][1:] == saved
 
 
 def test_the_scale_is_taken_back():
@@ -230,7 +217,7 @@ def diverge(net):
     weights = net.sections[image.TRAINED]
     for at in range(0, len(weights), 4):
         pack_into("<f", weights, at, 1e30)
-    before = contents(net)
+    before = state_of(net)
     assert net.learn(source.sample("up"), "one more").diverged
     return before
 
@@ -238,15 +225,15 @@ def diverge(net):
 def test_divergence_and_undo():
     net = taught()
     before = diverge(net)
-    assert contents(net) != before  # the class is there
+    assert state_of(net) != before  # the class is there
     net.undo()
-    assert contents(net) == before
+    assert state_of(net) == before
     net = taught()
     net.save(path)
-    saved = contents(net)
+    saved = state_of(net)
     net.undo_divergence = True
     diverge(net)
-    assert contents(net) == saved  # taken further back than by a lesson
+    assert state_of(net) == saved  # taken further back than by a lesson
     refused(("no lesson to take back",), net.undo)
 
 
@@ -262,7 +249,7 @@ def test_damaged_sections():
     """What is no network any more is refused, and nothing is written outside of it."""
     net = taught(memory=12)
     net.learn(source.sample("up"), "up")
-    before = contents(net)[0]
+    before = state_of(net)[0]
     for kind in (0, 1, 3, 4):
         section = net.sections[kind]
         for change in (b"", before[kind][:-8], before[kind] + bytes(8)):

@@ -45,9 +45,7 @@ def network(rule):
     """Knows the gestures, and has been saved. Replays one exemplar per lesson: more of them keep it
     from diverging."""
     sizes = {"inputs": 8, "hidden": (12, 12), "classes": 4, "memory": 8}
-    net = tinyinc.create(rule=rule, replay=1, **sizes)
-    for x, name in source.samples(200):
-        net.learn(x, name)
+    net = source.teach(tinyinc.create(rule=rule, replay=1, **sizes), 200)
     # inputs far beyond what is usual, so that it takes little to diverge
     tinyinc.image.put(net.sections[0], tinyinc.image.HEADER["input_low"], -1e6)
     tinyinc.image.put(net.sections[0], tinyinc.image.HEADER["input_high"], 1e6)

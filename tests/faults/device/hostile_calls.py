@@ -7,6 +7,7 @@ from array import array
 
 import checks
 import gestures
+from checks import state_of
 
 import tinyinc
 from tinyinc.engine import engine
@@ -21,14 +22,8 @@ refusals = 0
 
 
 def network(**options):
-    net = tinyinc.create(inputs=8, range=(0, 100), memory=12, hidden=(6,), classes=6, **options)
-    for x, name in source.samples(40):
-        net.learn(x, name)
-    return net
-
-
-def state_of(net):
-    return [bytes(section) for section in net.sections], list(net.labels), net.memory.count
+    sizes = {"inputs": 8, "memory": 12, "hidden": (6,), "classes": 6}
+    return source.teach(tinyinc.create(range=(0, 100), **sizes, **options), 40)
 
 
 def refused(words, call, *args, **options):

@@ -10,6 +10,7 @@ import os
 import sys
 
 import gestures
+from checks import state_of
 
 import tinyinc
 from tinyinc import image
@@ -76,10 +77,6 @@ def network(undo=False):
         net.learn(sample, name)
     net.path = path
     return net
-
-
-def state_of(net):
-    return [bytes(section) for section in net.sections], list(net.labels), net.memory.count
 
 
 def consistent(net):
