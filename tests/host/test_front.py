@@ -1,21 +1,18 @@
 """A front end: trained on one dataset, frozen, and behind it a head that learns another."""
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
 from rich.console import Console
 
 import tinyinc
-from board_helpers import command, refused
+from board_helpers import ROOT, command, refused
+from device_scripts import output
 from tinyinc import image
 from tinyinc_host import bench_front, data, demo, front, network
 from tinyinc_host.export import fill_memory, memory_arrays, with_memory
 from tinyinc_host.picture import draw
 from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 from tinyinc_host.quantise import quantise
-from tinyinc_host.simulate import BINARY, ROOT
 
 SHAPE = (12, 12, 1)
 LAYERS = network.parse("conv4,max2,conv8/2")
@@ -200,14 +197,7 @@ def test_weights_stay_in_flash(heads, index, tmp_path):
     """On the unix port they are used where they lie."""
     path = tmp_path / "head.tinc"
     heads[index].save(str(path))
-    done = subprocess.run(
-        [BINARY, ROOT / "tests" / "micro" / "frozen.py", path],
-        env={**os.environ, "MICROPYPATH": f"{ROOT / 'micro'}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0 and done.stdout.endswith("PASS\n"), done.stdout + done.stderr
+    assert output("unix", ROOT / "tests" / "micro" / "frozen.py", path).endswith("PASS\n")
 
 
 def test_the_demo_behind_it(trained, tmp_path):

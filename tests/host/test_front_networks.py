@@ -1,13 +1,9 @@
 """A network that the desktop has given a frozen front end, as the board then uses it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from device_scripts import ROOT, output
 from tinyinc_host import network
-from tinyinc_host.simulate import BINARY, ROOT
 
 SCRIPT = ROOT / "tests" / "micro" / "front_end.py"
 
@@ -21,11 +17,4 @@ def test_script(target, kind, bits, tmp_path):
     more = {"raw_range": (0, 100), "format": kind, "memory": 24, "memory_bits": bits}
     net = network.network((1, 8, 1), layers, front=len(front), **more)
     net.save(str(tmp_path / "front.tinc"))
-    done = subprocess.run(
-        [BINARY if target == "unix" else sys.executable, SCRIPT, tmp_path / "front.tinc"],
-        env={**os.environ, "MICROPYPATH": str(ROOT / "micro") + ":.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0 and done.stdout.endswith("PASS\n"), done.stdout + done.stderr
+    assert output(target, SCRIPT, tmp_path / "front.tinc").endswith("PASS\n")

@@ -1,16 +1,13 @@
 """Frozen weights in memory that nobody can write to."""
 
 import mmap
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import tinyinc
+from device_scripts import ROOT, output
 from tinyinc_host import network
-from tinyinc_host.simulate import BINARY, ROOT
 
 SCRIPT = ROOT / "tests" / "micro" / "frozen.py"
 
@@ -32,16 +29,7 @@ def image(request, tmp_path):
 
 @pytest.mark.parametrize("target", ["unix", "cpython"])
 def test_script(target, image):
-    command = [BINARY] if target == "unix" else [sys.executable]
-    path = str(ROOT / "micro")
-    done = subprocess.run(
-        [*command, SCRIPT, image],
-        env={**os.environ, "MICROPYPATH": path + ":.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0 and done.stdout.endswith("PASS\n"), done.stdout + done.stderr
+    assert output(target, SCRIPT, image).endswith("PASS\n")
 
 
 def test_read_only_memory(image):

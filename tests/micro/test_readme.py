@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from test_micro import MICROPYTHON, ROOT
+from device_scripts import MICROPYTHON, ROOT
 
 # Types the session in, statement by statement, and compares what a REPL would print.
 REPL = """\
