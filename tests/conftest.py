@@ -1,6 +1,6 @@
 """What all tests share: where the device package lives, reproducible examples, the engines."""
 
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -22,6 +22,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tinyinc")
 
 ENGINES = {"c": "_tinyinc", "pure": "tinyinc.pure"}
+
+
+def module_at(path):
+    """A program as a module of the test's own, which nobody else imports."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_addoption(parser):

@@ -1,7 +1,6 @@
 """Building firmware: the libraries that a port needs, UF2, and what is said when something is
 missing."""
 
-import importlib.util
 import os
 import shutil
 import struct
@@ -10,17 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import module_at
 
 ROOT = Path(__file__).parent.parent.parent
 BOARDS = ROOT / "boards"
 
 
 def module(name):
-    """A program in boards/ as a module of the test's own."""
-    spec = importlib.util.spec_from_file_location(f"boards_{name}", BOARDS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(BOARDS / f"{name}.py")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Getting MicroPython's source: what is given is checked, what is fetched is whole or nothing."""
 
-import importlib.util
 import io
 import os
 import subprocess
@@ -9,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import module_at
 
 SCRIPT = Path(__file__).parent.parent.parent / "boards" / "micropython.py"
 HEADER = """\
@@ -21,9 +21,7 @@ HEADER = """\
 @pytest.fixture
 def source(tmp_path):
     """boards/micropython.py as a module whose tree lies in a folder of the test's own."""
-    spec = importlib.util.spec_from_file_location("micropython_source", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = module_at(SCRIPT)
     module.TREE = tmp_path / "micropython"
     module.WORK = tmp_path / "micropython.part"
     return module

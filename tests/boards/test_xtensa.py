@@ -2,7 +2,6 @@
 does to the last bit what the engine does here."""
 
 import ctypes
-import importlib.util
 import json
 import shutil
 import struct
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import module_at
 
 import _tinyinc
 import trajectory
@@ -157,10 +157,7 @@ def test_static_names_do_not_meet(llvm, tmp_path):
 @pytest.fixture
 def compiler():
     """The script that stands in for a compiler, as a module."""
-    spec = importlib.util.spec_from_file_location("xtensa_compile", COMPILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(COMPILE)
 
 
 def test_what_cannot_be_linked_is_refused(compiler):

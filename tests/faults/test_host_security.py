@@ -2,7 +2,6 @@
 download without its hash, and no board that says what it should not."""
 
 import ast
-import importlib.util
 import io
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import module_at
 
 import tinyinc
 from tinyinc_host import cli, data, simulate
@@ -109,11 +109,7 @@ def test_pickles_are_not_opened(tmp_path, monkeypatch):
 @pytest.fixture
 def micropython():
     """boards/micropython.py as a module."""
-    path = ROOT / "boards" / "micropython.py"
-    spec = importlib.util.spec_from_file_location("micropython_source", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "boards" / "micropython.py")
 
 
 def test_a_malicious_archive(micropython, tmp_path):

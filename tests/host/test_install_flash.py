@@ -1,7 +1,6 @@
 """`tinyinc flash`: the right file gets onto the boot drive of a Pico, and esptool is run as it
 should be; a wrong file, board or drive is refused before anything is written."""
 
-import importlib.util
 import os
 import struct
 import subprocess
@@ -10,6 +9,7 @@ import threading
 import time
 
 import pytest
+from conftest import module_at
 
 from board_helpers import ROOT, build_native, command, refused
 from tinyinc_host import flash as flashing
@@ -20,9 +20,7 @@ from simulated_board import SimulatedBoard  # isort: skip
 
 def uf2_of(board, folder):
     """A UF2 file as `make firmware` makes it."""
-    spec = importlib.util.spec_from_file_location("uf2", ROOT / "boards" / "uf2.py")
-    uf2 = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(uf2)
+    uf2 = module_at(ROOT / "boards" / "uf2.py")
     path = folder / f"{board}.uf2"
     path.write_bytes(uf2.convert(os.urandom(150_000), uf2.FAMILIES[board]))
     return path
