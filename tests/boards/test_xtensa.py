@@ -19,6 +19,7 @@ import trajectory
 import xtensa_board
 
 ROOT = xtensa_board.ROOT
+printed = xtensa_board.printed
 VECTORS = ROOT / "tests" / "vectors"
 CORE = ROOT / "usermod_c" / "core"
 NATMOD = xtensa_board.NATMOD
@@ -27,22 +28,10 @@ LLVM = ROOT / "boards" / "llvm.py"
 WARNINGS = ["-std=c99", "-ffreestanding", "-Wall", "-Wextra", "-Wdouble-promotion", "-Wconversion"]
 
 
-def run(*command):
-    return subprocess.run(
-        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-
-
-def printed(*command):
-    done = run(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
 def llvm():
     """The folder of LLVM, or no test."""
-    done = run(sys.executable, LLVM)
+    done = subprocess.run([sys.executable, LLVM], capture_output=True, text=True, timeout=300)
     if done.returncode:
         pytest.skip(done.stderr.strip())
     return Path(done.stdout.strip())

@@ -87,7 +87,7 @@ def build_program(folder, llvm, micropython):
     config = folder / "config.h"
     link = [sys.executable, micropython / "tools" / "mpy_ld.py", "--arch", "xtensawin"]
     sources = [HERE / "xtensa" / "start.s", HERE / "xtensa" / "program.c", NATMOD / "string.c"]
-    run([*link, "--preprocess", "-o", config, *sources[1:]])
+    printed(*link, "--preprocess", "-o", config, *sources[1:])
     flags = [f"-I{micropython}", f"-I{folder}", "-std=c99", "-Os", "-Wall", "-Wextra", "-DNO_QSTR"]
     flags += ["-Wno-unused-parameter", "-Wno-sign-compare", "-Werror"]  # MicroPython's headers
     flags += ["-DMICROPY_ENABLE_DYNRUNTIME", "-DMP_CONFIGFILE=<config.h>", f"-DMODULE={MODULE}"]
@@ -95,14 +95,18 @@ def build_program(folder, llvm, micropython):
     objects = [folder / f"{source.stem}.o" for source in sources]
     for source, target in zip(sources, objects):
         compiler = [sys.executable, NATMOD / "xtensa" / "compile.py", llvm / "gcc"]
-        run([*compiler, *flags, "-o", target, "-c", source])
-    run([*link, "--qstrs", config, "-o", folder / "program.mpy", *objects])
+        printed(*compiler, *flags, "-o", target, "-c", source)
+    printed(*link, "--qstrs", config, "-o", folder / "program.mpy", *objects)
     return folder / "program.mpy"
 
 
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+def printed(*command):
+    """What a program prints, which has to end well."""
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def memory(program, module):
