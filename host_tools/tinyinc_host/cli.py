@@ -287,8 +287,8 @@ def export_command(
         float | None,
         typer.Option(help="On the board: 0.02, in q8 a power of two, 0.015625."),
     ] = None,
-    replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 1,
-    vote: Annotated[float, typer.Option(min=0, max=100, help="Weight of the memory's vote.")] = 4,
+    replay: Annotated[int, typer.Option(min=0, max=255, help="Per learned sample.")] = 2,
+    vote: Annotated[float, typer.Option(min=0, max=100, help="Weight of the memory's vote.")] = 8,
     rule: Annotated[str, typer.Option(help="Learning rule.")] = "sampled",
 ) -> None:
     """Put a network, its distilled memory and how to learn into one image."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import board_helpers
-from tinyinc import create
+from tinyinc import create, load
 from tinyinc_host import __version__, cli, data
 
 
@@ -155,6 +155,8 @@ def test_train_distill_export_simulate(tmp_path):
     done = tinyinc("export", image, few, board, "--slots", 40)
     assert "32 samples in memory" in done.stdout, done.stderr
     assert refused(tinyinc("export", image, few, tmp_path / "x", "--slots", 9), "room for 9")
+    for name in ("rule", "replay", "vote"):  # as any network's, unless told otherwise
+        assert load(str(board)).setting(name) == create(inputs=1).setting(name)
     for engine in ("unix", "desktop"):
         done = tinyinc(
             "simulate", board, "--labels", "eight", "--limit", 30, "--engine", engine,
