@@ -90,7 +90,7 @@ def deploy(
         report = progress("copying", len(content) + len(program))
         memory_free, kind = upload(board, path, content, report)
         if main:
-            upload_program(board, root + "main.py", program, report)
+            copy(board, root + "main.py", program, report)
         board.run(f"import os\nos.rename({path + '.new'!r}, {path!r})")
         state = "the network is deployed, its checkpoints have no room yet"
         if missing:
@@ -141,8 +141,7 @@ def check_room(free: int, block: int, sizes: list[int]) -> None:
 
 def upload(board: Board, path: str, content: bytes, report: Report) -> tuple[int, str]:
     """The image, whole and usable, beside its place."""
-    board.put(path + ".new", content, report)
-    board.verify({path + ".new": content})
+    copy(board, path, content, report)
     board.restart()
     try:
         kind, _, free = board.ask(LOAD.format(path=path + ".new"), PATIENCE)
@@ -156,9 +155,10 @@ def upload(board: Board, path: str, content: bytes, report: Report) -> tuple[int
         raise BoardError("the board's answer makes no sense") from None
 
 
-def upload_program(board: Board, path: str, program: bytes, report: Report) -> None:
-    board.put(path + ".new", program, report)
-    board.verify({path + ".new": program})
+def copy(board: Board, path: str, content: bytes, report: Report) -> None:
+    """A file beside its place, byte for byte."""
+    board.put(path + ".new", content, report)
+    board.verify({path + ".new": content})
 
 
 def tidy(board: Board, name: str) -> None:
