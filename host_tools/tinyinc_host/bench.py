@@ -11,7 +11,6 @@ import importlib.util
 import math
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,9 +23,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 import tinyinc
-from tinyinc_host import bench_engine, data, demo
+from tinyinc_host import bench_engine, cli, data, demo
 from tinyinc_host.bench_engine import run
-from tinyinc_host.cli import refuse
 from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 from tinyinc_host.simulate import BINARY, ROOT
 
@@ -290,7 +288,4 @@ def mean_result(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(refuse(str(error)))
+    cli.run(main)

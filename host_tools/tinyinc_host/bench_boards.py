@@ -14,7 +14,6 @@ network or a setting: a line at RUNS.
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from tinyinc_host import bench_engine, data, emulated_pico
+from tinyinc_host import bench_engine, cli, data, emulated_pico
 from tinyinc_host.bench_engine import GCC, stream
-from tinyinc_host.cli import refuse
 from tinyinc_host.emulated_pico import FIRMWARE, STOCK, Pico
 from tinyinc_host.network import network as build_network
 from tinyinc_host.report import Result, at_most, write
@@ -192,25 +190,20 @@ def memory(number_format: str, firmware: Path) -> list[Result]:
     ]
 
 
-def main() -> int:
+def main() -> None:
     console = Console(stderr=True)
     reason = emulated_pico.lacking() or emulated_pico.lacking(STOCK)
     if reason:
-        return refuse(f"the emulated Pico is not there: {reason}")
-    results = []
-    try:
-        results += memory("q8", FIRMWARE) + memory("q8", STOCK) + memory("f32", FIRMWARE)
-        for run in RUNS:
-            console.print(f"{run.network.name} {run.format}, {run.rule}: {run.samples} samples ...")
-            results += measure(run)
-    except (OSError, ValueError) as error:
-        return refuse(str(error))
+        raise FileNotFoundError(f"the emulated Pico is not there: {reason}")
+    results = memory("q8", FIRMWARE) + memory("q8", STOCK) + memory("f32", FIRMWARE)
+    for run in RUNS:
+        console.print(f"{run.network.name} {run.format}, {run.rule}: {run.samples} samples ...")
+        results += measure(run)
     write(OUTPUT, results, GCC)
     for result in results:
         held = {None: "", True: "holds", False: "MISSED"}[result.holds]
         console.print(f"{result.name:50} {result.value:8.2f} {result.unit} {result.target} {held}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(main)

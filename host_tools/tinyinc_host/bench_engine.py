@@ -29,8 +29,7 @@ from rich.table import Table
 import tinyinc
 from tinyinc import image
 from tinyinc.engine import engine
-from tinyinc_host import data
-from tinyinc_host.cli import refuse
+from tinyinc_host import cli, data
 from tinyinc_host.network import Layer, calibrate, conv, dense, forward, max_pool, with_weights
 from tinyinc_host.network import network as build_network
 from tinyinc_host.pretrain import one_of_each_first, typecode
@@ -680,7 +679,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(refuse(str(error)))
+    cli.run(main)

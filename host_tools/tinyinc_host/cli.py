@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,10 +58,10 @@ def main() -> None:
     run(app)
 
 
-def run(command: typer.Typer) -> None:
-    """Run a command and end the program: bad input with one line and exit code 2."""
+def run(command: typer.Typer | Callable[[], object]) -> None:
+    """Run a command or a function and end the program: bad input with one line and exit code 2."""
     try:
-        code = command(standalone_mode=False)
+        code = command(standalone_mode=False) if isinstance(command, typer.Typer) else command()
     except (ValueError, OSError, MemoryError) as error:
         code = refuse(str(error))
     except Exception as error:  # typer's own complaints about arguments carry their exit code

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import tinyinc
-from tinyinc_host import package
+from tinyinc_host import cli, package
 
 RELEASE = package.ROOT / "build" / "release"
 SOURCES = package.SOURCE.parent / "package.json"  # as it is in the tree, for boards without module
@@ -49,17 +48,11 @@ def write(folder: Path, modules: Path) -> list[str]:
     return architectures
 
 
-def main() -> int:
-    from tinyinc_host.cli import refuse
-
-    try:
-        for name in write(RELEASE, package.MODULES):
-            print(RELEASE / name / "package.json")
-        SOURCES.write_text(index([path.as_posix() for path in package.sources(pure=True)]))
-    except (OSError, ValueError) as error:
-        return refuse(str(error))
-    return 0
+def main() -> None:
+    for name in write(RELEASE, package.MODULES):
+        print(RELEASE / name / "package.json")
+    SOURCES.write_text(index([path.as_posix() for path in package.sources(pure=True)]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(main)
