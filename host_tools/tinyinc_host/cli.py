@@ -335,8 +335,8 @@ def quantise_command(
         rows = load_as(name, net).train_samples
         rows = rows[np.random.default_rng(seed).permutation(len(rows))[:limit]]
     made = quantise(net, rows)
-    made.save(str(out))
     agreed = np.mean([net.predict(floats(row)) == made.predict(floats(row)) for row in rows])
+    made.save(str(out))
     console.print(
         f"{out}: {made.image_bytes} bytes for {net.image_bytes}, the same label for "
         f"{100 * agreed:.1f} % of {len(rows)} samples",

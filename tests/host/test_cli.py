@@ -107,6 +107,11 @@ def test_damaged_files_are_refused(tmp_path):
     np.savez(few, samples=np.zeros((1, 64), np.float32), labels=["one"])
     done = tinyinc("export", image, few, tmp_path / "out.tinc")
     assert refused(done, "few.npz", "it has no 'stands_for'")
+    np.savez(
+        few, samples=np.full((1, 64), np.nan, np.float32), labels=["one"], stands_for=1, bits=8
+    )
+    done = tinyinc("quantise", image, tmp_path / "out.tinc", "--samples", few)
+    assert refused(done, "sample[0] is NaN")
     image.write_bytes(image.read_bytes()[:-8])
     assert refused(tinyinc("simulate", image))
     assert not (tmp_path / "out.tinc").exists()
