@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import emulated_board
+from tinyinc_host import bench_engine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -30,6 +31,7 @@ ARCHITECTURES = {
     "rv32imc": ("riscv64-unknown-elf-gcc", 64 * 1024),
     "xtensawin": ("LLVM", 64 * 1024),
 }
+MOST_TEXT = 24 * 1024  # bytes of the integer-only core on armv6m
 # As the files and MicroPython have it: sys.implementation._mpy >> 10 & 15
 NUMBERS = {"x64": 2, "armv6m": 4, "armv7m": 5, "armv7emsp": 7, "armv7emdp": 8}
 NUMBERS |= {"xtensawin": 10, "rv32imc": 11}
@@ -209,6 +211,14 @@ def test_header(module, architecture):
     content = (module(architecture) / "_tinyinc.mpy").read_bytes()
     assert content[:2] == b"M\x06"
     assert (content[2] & 3, content[2] >> 2) == (3, NUMBERS[architecture])
+
+
+def test_size_of_integers_alone():
+    """Of the core as it is compiled there, which is how the emulated core is measured, too."""
+    if shutil.which(bench_engine.GCC) is None:
+        pytest.skip(f"needs {bench_engine.GCC}")
+    machine = next(m for m in bench_engine.MACHINES if m.architecture == "armv6m")
+    assert bench_engine.code_bytes(machine, ["-DTINYINC_F32=0"]) <= MOST_TEXT
 
 
 def test_unknown_architecture():

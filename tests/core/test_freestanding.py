@@ -7,8 +7,6 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from tinyinc_host import bench_engine
-
 CORE = sorted(map(str, (ROOT / "usermod_c" / "core").glob("*.c")))
 FLAGS = ["-std=c99", "-ffreestanding", "-fno-stack-protector", "-nostdlib", "-r"]
 COMPILER_CALLS = {"memcpy", "memset"}  # GCC may write a loop as one; the native module has its own
@@ -18,7 +16,6 @@ MACHINES = {
     "cortex-m3": ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb"],
     "rv32imc": ["riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32"],
 }
-MOST_TEXT = 24 * 1024  # bytes of the integer-only core on armv6m
 
 
 def link(compiler, flags, linked):
@@ -48,11 +45,3 @@ def test_integers_alone(machine, optimise, tmp_path):
     if shutil.which(compiler[0]) is None:
         pytest.skip(f"needs {compiler[0]}")
     assert_alone(link(compiler, ["-DTINYINC_F32=0", optimise], tmp_path / "core.o"))
-
-
-def test_size_of_integers_alone():
-    """As the native module is compiled, which is how the emulated core is measured, too."""
-    if shutil.which(bench_engine.GCC) is None:
-        pytest.skip(f"needs {bench_engine.GCC}")
-    machine = next(m for m in bench_engine.MACHINES if m.architecture == "armv6m")
-    assert bench_engine.code_bytes(machine, ["-DTINYINC_F32=0"]) <= MOST_TEXT
