@@ -233,3 +233,12 @@ def test_quantise_and_plan(tmp_path):
     )
     done = tinyinc("simulate", board, "--labels", "nine", "--limit", 10)
     assert "10 samples learned" in done.stdout, done.stderr
+
+
+def test_demo(tmp_path):
+    done = tinyinc("demo", "--quick", "--format", "q8", "--seed", 1, "--folder", tmp_path / "new")
+    assert "learned zero, then one, on the board" in done.stdout, done.stderr
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        *("bare.tinc", "deployed.tinc", "learned.tinc", "learning.png", "result.json")
+    }
+    assert load(str(tmp_path / "new" / "learned.tinc")).format == "q8"
