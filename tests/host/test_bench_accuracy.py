@@ -62,7 +62,14 @@ def test_validation_leaves_the_test_samples_alone(task):
     assert all(row.tobytes() in training for row in held_out.test_samples)
 
 
-def test_outcomes_are_kept_for_the_same_run_alone(task):
+def test_no_class_is_spared_while_it_is_new(task):
+    run = run_of(task, "f32", "full")
+    spared = replace(run, settings={"logit_adjustment": 20})
+    assert bench.execute(run) == bench.execute(replace(run, settings={"logit_adjustment": 0}))
+    assert bench.execute(run) != bench.execute(spared)
+
+
+def test_outcomes_are_kept_for_the_same_run_alone(task, monkeypatch):
     run, outcome = run_of(task, "q8", "sampled"), bench.Outcome(90.0, 1, 2, 3, 0, [1, 0])
     assert bench.kept(run) is None
     bench.keep(run, outcome)
@@ -74,6 +81,8 @@ def test_outcomes_are_kept_for_the_same_run_alone(task):
         replace(run, validation=True),
     ):
         assert bench.kept(other) is None
+    monkeypatch.setitem(bench.TASKS, "blobs", replace(task, scale=0.5))
+    assert bench.kept(run) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"accuracy": 1}'])
