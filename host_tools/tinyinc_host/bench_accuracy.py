@@ -34,6 +34,7 @@ import numpy as np
 from _tinyinc_core import ffi, lib
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
+from scipy.special import stdtrit
 
 import tinyinc
 from tinyinc_host import data, network, pretrain
@@ -46,7 +47,6 @@ KEPT = FOLDER / "accuracy"
 T, U = TypeVar("T"), TypeVar("U")
 PROCESSES = 2
 VALIDATION_SHARE = 1 / 6
-STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # t(0.975), n = 2..10
 MOST_LOST = 0.3  # points, of rule full in q8
 
 HOW = (
@@ -453,7 +453,7 @@ def _row(name: str, format: str, rule: str, pairs: Sequence[tuple[Outcome, Outco
 def half_interval(values: np.ndarray) -> float:
     """Half of the 95 % interval of the mean; infinite for a single value."""
     n = len(values)
-    return math.inf if n < 2 else float(STUDENT[n - 2] * values.std(ddof=1) / math.sqrt(n))
+    return math.inf if n < 2 else float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
 
 
 def results_of(rows: Sequence[Row]) -> list[Result]:
