@@ -219,8 +219,8 @@ int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distan
 
 /* Move n values by 1 / weight towards q, rounded to what they can hold: at random, or with weight 1
  * all the way to the nearest. */
-static void approach_values(uint8_t *sample, const uint8_t *q, uint32_t n, uint32_t weight,
-                            uint32_t random, uint32_t packed) {
+static inline void approach_values(uint8_t *sample, const uint8_t *q, uint32_t n, uint32_t weight,
+                                   uint32_t random, uint32_t packed) {
     const uint32_t unit = unit_of(packed), most = largest_value(packed);
     /* Division by up to 17 * 64 as a multiplication, exact for the dividends that occur here. */
     const uint32_t divisor = unit * weight, point = packed ? 27u : 21u;
