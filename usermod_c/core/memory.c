@@ -139,8 +139,9 @@ static void q8_quantise(const tinc_net *net, const int8_t *x, uint8_t *q) {
 }
 
 int tinc_recall(tinc_net *net, uint32_t slot, void *x) {
-    if (check_slot(net, slot, 0)) {
-        return net->fault.code;
+    const int error = check_slot(net, slot, 0);
+    if (error) {
+        return error;
     }
     FORMAT_CALL(net, recall(net, tinc_slot_sample(net, slot), x));
     return (int)class_of(net, slot);
@@ -196,23 +197,17 @@ static void track_distance(tinc_state *state, uint32_t distance) {
 }
 
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance) {
-    if (net->memory == NULL) {
-        return TINC_E_SLOT;
-    }
     int nearest = TINC_E_SLOT;
-    uint32_t least = 0;
-    for (uint32_t slot = 0; slot < net->memory->count; slot++) {
+    uint32_t least = TINC_NONE; /* more than any distance */
+    for (uint32_t slot = 0; net->memory != NULL && slot < net->memory->count; slot++) {
         if (cls != TINC_NONE && class_of(net, slot) != cls) {
             continue;
         }
         const uint32_t sum = distance_to(net, q, slot);
-        if (nearest < 0 || sum < least) {
+        if (sum < least) {
             nearest = (int)slot;
-            least = sum;
+            *distance = least = sum;
         }
-    }
-    if (distance != NULL && nearest >= 0) {
-        *distance = least;
     }
     return nearest;
 }
@@ -248,8 +243,9 @@ static void approach(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t we
 }
 
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) {
-    if (check_slot(net, slot, 1)) {
-        return net->fault.code;
+    const int error = check_slot(net, slot, 1);
+    if (error) {
+        return error;
     }
     if (cls >= tinc_classes(net)) {
         return tinc_fail(net, TINC_E_CLASS, 0, cls, tinc_classes(net));
@@ -264,24 +260,30 @@ int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls) 
     return TINC_OK;
 }
 
-int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
-    if (check_slot(net, slot, 0)) {
-        return net->fault.code;
-    }
+/* tinc_move() from a distance that is known. */
+static void move_closer(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t distance) {
     const uint32_t weight = tinc_slot_weights(net)[slot];
-    track_distance(net->state, distance_to(net, q, slot));
+    track_distance(net->state, distance);
     approach(net, slot, q, /* a damaged 0 counts as 1 */
              weight < 2u            ? 2u
              : weight < MOST_WEIGHT ? weight + 1u
                                     : MOST_WEIGHT);
-    return TINC_OK;
+}
+
+int tinc_move(tinc_net *net, uint32_t slot, const uint8_t *q) {
+    const int error = check_slot(net, slot, 0);
+    if (error == TINC_OK) {
+        move_closer(net, slot, q, distance_to(net, q, slot));
+    }
+    return error;
 }
 
 int tinc_follow(tinc_net *net, const void *x, uint32_t cls, uint8_t *q) {
+    uint32_t distance = 0;
     const int error = tinc_quantise(net, x, q);
-    const int slot = error ? error : tinc_nearest(net, q, cls, NULL);
+    const int slot = error ? error : tinc_nearest(net, q, cls, &distance);
     if (slot >= 0) {
-        tinc_move(net, (uint32_t)slot, q);
+        move_closer(net, (uint32_t)slot, q, distance);
     }
     return slot;
 }

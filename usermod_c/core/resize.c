@@ -225,8 +225,9 @@ static void start_class(tinc_net *net, uint32_t cls) {
 }
 
 int tinc_grow(tinc_net *net, uint32_t layer, uint32_t units) {
-    if (check_writable(net, layer)) {
-        return net->fault.code;
+    const int error = check_writable(net, layer);
+    if (error) {
+        return error;
     }
     const uint32_t active = net->layers[layer].active,
                    capacity = net->layers[layer].output_shape[0];
@@ -285,8 +286,9 @@ static void remove_class(tinc_net *net, uint32_t cls, uint32_t last) {
 }
 
 int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
-    if (check_writable(net, layer)) {
-        return net->fault.code;
+    const int error = check_writable(net, layer);
+    if (error) {
+        return error;
     }
     tinc_layer *here = &net->layers[layer];
     if (unit >= here->active || here->active == 1) {
@@ -302,8 +304,6 @@ int tinc_shrink(tinc_net *net, uint32_t layer, uint32_t unit) {
 }
 
 int tinc_least_useful(tinc_net *net, uint32_t layer, uint32_t over) {
-    if (check_layer(net, layer, net->layer_count - 1u, 0)) {
-        return net->fault.code;
-    }
-    return FORMAT_CALL(net, least_useful(net, layer, over));
+    const int error = check_layer(net, layer, net->layer_count - 1u, 0);
+    return error ? error : FORMAT_CALL(net, least_useful(net, layer, over));
 }

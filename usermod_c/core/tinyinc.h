@@ -417,9 +417,9 @@ int tinc_quantise(tinc_net *net, const void *x, uint8_t *q);
  * the class has exemplars, the distance to the nearest counts into the state's mean distance. */
 int tinc_remember(tinc_net *net, uint32_t slot, const uint8_t *q, uint32_t cls);
 
-/* The slot of a class (TINC_NONE: any) nearest to q, the lowest of equals, or TINC_E_SLOT when
- * there is none (the fault is not set); *distance, where not NULL, gets the squared Euclidean
- * distance in steps. */
+/* The slot of a class (TINC_NONE: any) nearest to q, the lowest of equals; *distance gets the
+ * squared Euclidean distance in steps. TINC_E_SLOT, and *distance stays, when there is none (the
+ * fault is not set). */
 int tinc_nearest(tinc_net *net, const uint8_t *q, uint32_t cls, uint32_t *distance);
 
 /* Online k-means: move a slot's sample by 1 / weight towards q, with random rounding, in steps of 1

@@ -450,7 +450,7 @@ static int vote(network *n, const operation *op) {
 static int nearest(network *n, const operation *op) {
     uint8_t *q = new_bytes(op, n->net.features);
     uint32_t distance;
-    const int slot = tinc_nearest(&n->net, q, number(op->a), op->b % 2u ? &distance : NULL);
+    const int slot = tinc_nearest(&n->net, q, number(op->a), &distance);
     REQUIRE(slot < 0 || (uint32_t)slot < n->net.memory->count);
     n->net.fault.code = slot < 0 ? slot : TINC_OK;
     free(q);
