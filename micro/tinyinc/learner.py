@@ -274,18 +274,6 @@ class Net:
         with self.guard:
             self._restore()
 
-    def normalise(self, x):
-        """A raw sample as the network takes it: array('f'), or in q8 array('b') of steps; reused by
-        the next call."""
-        try:
-            engine.normalise(self.sections, x, self._x)
-        except ValueError:
-            values = _floats(x)
-            if values is None:
-                raise
-            engine.normalise(self.sections, values, self._x)
-        return self._x
-
     def take(self, x):
         """The features of a raw sample, as the memory and the layers that learn take them; reused
         by the next call."""
@@ -391,7 +379,13 @@ class Net:
 
     def _take(self, x):
         """Normalise a raw sample and send it through the front end; returns the work of that."""
-        self.normalise(x)
+        try:
+            engine.normalise(self.sections, x, self._x)
+        except ValueError:
+            values = _floats(x)
+            if values is None:
+                raise
+            engine.normalise(self.sections, values, self._x)
         if self._features is self._x:
             return 0
         return engine.extract(self.sections, self._x, self._features, self._scratch)
