@@ -87,14 +87,16 @@ def create(
 
 def learn(x, label):
     """learn() of the default network, the last one loaded or created."""
-    net = _default or _no_network()
-    return net.learn(x, label)
+    if _default is None:
+        _no_network()
+    return _default.learn(x, label)
 
 
 def predict(x):
     """predict() of the default network, the last one loaded or created."""
-    net = _default or _no_network()
-    return net.predict(x)
+    if _default is None:
+        _no_network()
+    return _default.predict(x)
 
 
 def _no_network():
