@@ -156,7 +156,7 @@ int tinc_quantise(tinc_net *net, const void *x, uint8_t *q) {
 }
 
 static uint32_t square(uint32_t a, uint32_t b) {
-    const int32_t difference = (int32_t)(a - b);
+    const int16_t difference = (int16_t)(a - b); /* vector units multiply 16 bits in pairs */
     return (uint32_t)(difference * difference);
 }
 
