@@ -18,6 +18,7 @@ from .step import Step
 __version__ = "0.1.0"
 __all__ = ("Net", "Step", "create", "learn", "load", "predict")
 
+LEAST_WIDTH = 1e-30  # of the range; 1 / this is the most that its ends may be
 MOST_OFFSET = 32  # widths of the range that it may lie away from 0 in q8
 
 _default = None
@@ -70,7 +71,8 @@ def create(
     """
     global _default
     widths = [inputs] + list(hidden) + [classes]
-    _check_sizes(widths, range, memory, label_bytes)
+    _check_sizes(widths, memory, label_bytes, seed)
+    _check_range(range)
     q8 = _check_format(format, range)
     lineage = store.new_lineage()
     sections = image.build(widths, range, memory, label_bytes, seed, lineage, q8, memory_bits)
@@ -116,15 +118,28 @@ def _check_format(format, raw_range):
     return format == "q8"
 
 
-def _check_sizes(widths, raw_range, memory, label_bytes):
+def _check_sizes(widths, memory, label_bytes, seed):
     for width in widths:
         if not isinstance(width, int) or not 1 <= width <= 65535:
             raise ValueError("inputs, hidden and classes are %s, expected 1 to 65535 each" % widths)
     if not 1 <= len(widths) - 1 <= 32:
         raise ValueError("%d layers, expected at most 32" % (len(widths) - 1))
-    if raw_range is not None and not raw_range[0] < raw_range[1]:
-        raise ValueError("range is %s, expected (lowest, highest)" % (raw_range,))
-    if not 0 <= memory <= 65535:
-        raise ValueError("memory is %s, expected 0 to 65535 samples" % memory)
+    if not isinstance(memory, int) or not 0 <= memory <= 65535:
+        raise ValueError("memory is %r, expected 0 to 65535 samples" % (memory,))
     if label_bytes not in range(4, 65, 4):
-        raise ValueError("label_bytes is %s, expected 4 to 64 in steps of 4" % label_bytes)
+        raise ValueError("label_bytes is %r, expected 4 to 64 in steps of 4" % (label_bytes,))
+    if not isinstance(seed, int):
+        raise ValueError("seed is %r, expected an integer" % (seed,))
+
+
+def _check_range(raw_range):
+    """Whether float32 can normalise it."""
+    if raw_range is None:
+        return
+    try:
+        low, high = raw_range
+        good = LEAST_WIDTH <= high - low and max(-low, high) <= 1 / LEAST_WIDTH
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError("range is %s, expected (lowest, highest), apart and finite" % (raw_range,))

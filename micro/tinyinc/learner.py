@@ -326,7 +326,7 @@ class Net:
             active = image.active(self.sections[image.STRUCTURE], layer)
             if not 0 <= units < active:
                 raise ValueError(
-                    "layer %d: cannot remove %d of %d units, at least one stays"
+                    "layer %d: cannot remove %s of %d units, at least one stays"
                     % (layer, units, active)
                 )
             for _ in range(units):

@@ -89,8 +89,8 @@ class Memory:
         with self._net.guard:
             if self.count == self.capacity:
                 raise ValueError("all %d slots of the memory are in use" % self.capacity)
-            if not 1 <= weight <= 64:
-                raise ValueError("weight is %s, expected 1 to 64" % weight)
+            if weight not in range(1, 65):
+                raise ValueError("weight is %r, expected 1 to 64" % (weight,))
             slot, cls = self.count, self._net.class_of(label)
             engine.quantise(self._sections, self._net.take(x), self._q)
             self._store(slot, cls)

@@ -76,14 +76,17 @@ def test_capacity():
     net = network()
     before = state_of(net)
     refused(("1 more units", "room for 0"), net.grow, 0, 1)
-    refused(("at least one",), net.shrink, 0, 6)
+    for units in (6, -1, INFINITY, NAN):
+        refused(("at least one",), net.shrink, 0, units)
     refused(("slots",), net.memory.add, source.sample("up"), "up")
     assert state_of(net) == before
     net2 = tinyinc.create(inputs=8, memory=4)
     net2.learn(source.sample("up"), "up")
     refused(("'down'", "unknown"), net2.memory.add, source.sample("up"), "down")
-    for weight in (0, 65):
+    before = state_of(net2)
+    for weight in (0, 65, 1.5, NAN, "1", None):
         refused(("weight", "1 to 64"), net2.memory.add, source.sample("up"), "up", weight)
+    assert state_of(net2) == before
     net2.memory.add(source.sample("up"), "up", 64)
 
 
@@ -109,8 +112,21 @@ def test_create():
         ({"inputs": 8, "hidden": (0,)}, ("1 to 65535",)),
         ({"inputs": 8, "hidden": (2,) * 40}, ("at most 32",)),
         ({"inputs": 8, "range": (1, 1)}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (1, 0), "format": "q8"}, ("lowest, highest",)),
+        ({"inputs": 8, "range": 5}, ("lowest, highest",)),
+        ({"inputs": 8, "range": ()}, ("lowest, highest",)),
+        ({"inputs": 8, "range": {}}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (0, 1, 2)}, ("lowest, highest",)),
+        ({"inputs": 8, "range": ("a", "b")}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (0, NAN)}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (-INFINITY, INFINITY)}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (0, 1e35)}, ("lowest, highest",)),
+        ({"inputs": 8, "range": (0, 1e-35)}, ("lowest, highest",)),
         ({"inputs": 8, "memory": -1}, ("memory",)),
+        ({"inputs": 8, "memory": 0.5}, ("memory",)),
         ({"inputs": 8, "label_bytes": 3}, ("label_bytes",)),
+        ({"inputs": 8, "label_bytes": (8,)}, ("label_bytes",)),
+        ({"inputs": 8, "seed": "12"}, ("seed",)),
         ({"inputs": 8, "rule": "magic"}, ("rule", "sampled")),
         ({"inputs": 8, "speed": 1}, ("speed", "learning_rate")),
     ):
