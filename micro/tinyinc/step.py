@@ -33,6 +33,7 @@ class Step:
         self.replay_figures = array("f", bytes(12))
         # a list: MicroPython takes long to set attributes where a class has properties
         self.totals = [0] * 5
+        self.clear()
 
     def finish(self, replayed, forward, backward, search):
         """Note what a lesson came to beside the sample's own step."""
@@ -103,7 +104,8 @@ class Step:
 
     @property
     def ratio(self):
-        return self.backward_macs / self._net.dense_backward_macs
+        dense = self._net.dense_backward_macs  # 0 before the first class, or where all is frozen
+        return self.backward_macs / dense if dense else 0.0
 
     def copy(self):
         """A report of its own, which later lessons leave as it is."""

@@ -80,6 +80,15 @@ def test_step():
     assert "loss" in repr(step)
 
 
+def test_step_before_the_first_lesson():
+    taught(10).save(path)
+    for net in (tinyinc.create(inputs=8, hidden=()), tinyinc.load(path)):
+        step = net.step
+        assert (step.skipped, step.predicted, step.replayed) == (True, None, 0)
+        assert (step.macs, step.ratio, step.loss) == (0, 0, 0)
+        assert "skipped" in repr(step)
+
+
 def test_sample_types():
     net = taught(100)
     values = [int(value) for value in source.sample("left")]
@@ -197,6 +206,7 @@ for test in (
     test_old_classes_stay,
     test_one_class_after_the_other,
     test_step,
+    test_step_before_the_first_lesson,
     test_sample_types,
     test_settings,
     test_save_and_load,
