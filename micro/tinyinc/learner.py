@@ -249,9 +249,9 @@ class Net:
         return done
 
     def undo(self):
-        """Take the last lesson back, and what was consolidated or set since: the network is as it
-        was before it. ValueError where there is none, as after restore(), or load() and create()
-        were not told undo=True."""
+        """Take the last lesson back, and what was consolidated, added or set since: the network is
+        as it was before it. ValueError where there is none, as after restore(), or load() and
+        create() were not told undo=True."""
         with self.guard:
             if self._undo is None:
                 raise ValueError("lessons are not kept for that: load(..., undo=True)")
