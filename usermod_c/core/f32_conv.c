@@ -259,13 +259,12 @@ void tinc_f32_depthwise(tinc_work *work, uint32_t l, const float *in, float *out
     }
     for (uint32_t y = rows->from; y < rows->to; y++) {
         tinc_span down = tinc_inside(layer, 0, y);
+        down.at -= rows->input_from;
         for (uint32_t x = 0; x < width; x++, out += channels) {
             const tinc_span across = tinc_inside(layer, 1, x);
             work->forward += down.count * across.count * channels;
             if (!in_place) {
-                down.at -= rows->input_from;
                 depthwise_pixel(work, l, in, out, down, across);
-                down.at += rows->input_from;
             }
         }
     }
