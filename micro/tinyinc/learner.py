@@ -39,13 +39,13 @@ def floats(count):
 
 
 def _floats(values):
-    """Any sequence of numbers as float32, or None where there is nothing to convert."""
+    """Any sequence of numbers as float32; itself where there is nothing to convert."""
     if isinstance(values, (bytes, bytearray, str)):
-        return None
+        return values
     try:
         values = list(values)
     except TypeError:
-        return None
+        return values
     try:
         return array("f", values)
     except (TypeError, OverflowError):
@@ -185,8 +185,7 @@ class Net:
         """
         with self.guard:
             if self._unscaled:  # it will be read again, which an iterator allows but once
-                values = _floats(x)
-                x = x if values is None else values
+                x = _floats(x)
             forward = self._take(x)
             cls = self._labels.find(label)
             new = self._new_label(label) if cls is None else None
@@ -381,11 +380,11 @@ class Net:
         """Normalise a raw sample and send it through the front end; returns the work of that."""
         try:
             engine.normalise(self.sections, x, self._x)
+            x = self._x
         except ValueError:
-            values = _floats(x)
-            if values is None:
-                raise
-            engine.normalise(self.sections, values, self._x)
+            pass  # nothing more here: MicroPython takes a frame above 11 words from the heap
+        if x is not self._x:
+            engine.normalise(self.sections, _floats(x), self._x)
         if self._features is self._x:
             return 0
         return engine.extract(self.sections, self._x, self._features, self._scratch)
