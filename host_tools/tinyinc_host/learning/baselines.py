@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyinc_host.quantise import Scaling
+
 from .method import Method
 from .protocols import Part
-from .settings import Scaling
 
 BLOCK = 512  # lessons worked off at once, and test samples
 MOST_WEIGHT = 64  # of a prototype: how slow it may become
@@ -45,9 +46,7 @@ class Baseline(Method):
 
     def predict(self, samples: np.ndarray) -> np.ndarray:
         blocks = range(0, len(samples), BLOCK)
-        return np.concatenate(
-            [self.classify(self.scaling.apply(samples[i : i + BLOCK])) for i in blocks]
-        )
+        return np.concatenate([self.classify(self.scaling(samples[i : i + BLOCK])) for i in blocks])
 
     def classify(self, x: np.ndarray) -> np.ndarray:
         """Classes of scaled samples."""
@@ -87,7 +86,7 @@ class NearestNeighbour(Baseline):
         return ((x - low) * (LEVELS / (high - low))).round()
 
     def learn(self, sample: np.ndarray, label: int) -> None:
-        q = self.quantise(self.scaling.apply(sample))
+        q = self.quantise(self.scaling(sample))
         own = self.members.setdefault(label, [])
         if len(own) < self.slots // len(self.members):
             slot = self._free_slot()
@@ -152,7 +151,7 @@ class NearestMean(Baseline):
     def end(self) -> None:
         samples, labels = self.waiting
         if labels:
-            self.add(self.scaling.apply(np.stack(samples)), np.array(labels))
+            self.add(self.scaling(np.stack(samples)), np.array(labels))
             samples.clear()
             labels.clear()
 

@@ -18,13 +18,13 @@ from tinyinc_host.data import Dataset
 from tinyinc_host.distill import distill
 from tinyinc_host.export import fill_memory, start_stream, with_memory
 from tinyinc_host.pretrain import Schedule, pretrain
+from tinyinc_host.quantise import Scaling
 
 from .baselines import NearestMean, NearestNeighbour, StreamingLda
 from .method import Method
 from .protocols import Part
-from .settings import Scaling, Setup, scaling_of
+from .settings import Setup, scaling_of
 
-RULES = ("full", "static", "tinyprop", "tinyprop2")
 GROWTH = 8  # units per class of a network whose size follows the task
 MOST_LDA_INPUTS = 4096  # a covariance of more does not fit a desktop, let alone a board
 
@@ -274,7 +274,7 @@ class Reservoir:
                 return
             slot = own[place]
         low, high = self.scaling.low, self.scaling.high
-        x = self.scaling.apply(sample)
+        x = self.scaling(sample)
         self.values[slot] = ((x - low) * (255 / (high - low))).round()
 
     def _free_slot(self) -> int:

@@ -19,6 +19,7 @@ from tinyinc_host import data
 from tinyinc_host.bench_accuracy import SPARSE, TASKS
 from tinyinc_host.data import Dataset
 from tinyinc_host.network import Layer, conv, dense, max_pool
+from tinyinc_host.quantise import Scaling
 
 VALIDATION_SHARES = (1 / 6, 1 / 4, 1 / 2)  # the first that leaves no class out
 LARGEST_IMAGE = 32  # pixels of a side; larger ones are averaged down
@@ -179,21 +180,6 @@ SETUPS["mnist10"] = replace(
     SETUPS["mnist"], title="MNIST, ten exemplars per class", memory=1 / 600, protocols="b"
 )
 FIRST = ("mnist", "har", "keywords")  # a table of these alone is of use
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How raw values become what a network sees."""
-
-    offset: float
-    scale: float
-    low: float
-    high: float
-
-    def apply(self, raw: np.ndarray) -> np.ndarray:
-        """Scaled and clipped, float32."""
-        scaled = (raw.astype(np.float32) - np.float32(self.offset)) * np.float32(self.scale)
-        return scaled.clip(self.low, self.high, out=scaled)
 
 
 def scaling_of(setup: Setup, samples: np.ndarray) -> Scaling:
