@@ -164,7 +164,12 @@ def test_what_is_done_is_not_run_again(blobs, monkeypatch):
 def test_another_setting_or_dataset_is_another_run(blobs, monkeypatch):
     run = Run("blobs", "b", "tinyinc", 0)
     before = kept.fingerprint(run), kept.fingerprint(replace(run, method="knn"))
+    growing, full = replace(run, method="growing"), replace(run, method="full")
+    others = kept.fingerprint(growing), kept.fingerprint(full)
     setup = settings.SETUPS["blobs"]
+    monkeypatch.setitem(settings.SETUPS, "blobs", replace(setup, under={"b": {"vote": 8.0}}))
+    assert kept.fingerprint(growing) != others[0]  # it is TinyInc too
+    assert kept.fingerprint(full) == others[1]
     changed = replace(setup, tinyinc={"vote": 8.0})
     monkeypatch.setitem(settings.SETUPS, "blobs", changed)
     assert kept.fingerprint(run) != before[0]

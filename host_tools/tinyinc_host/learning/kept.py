@@ -130,11 +130,12 @@ def fingerprint(run: Run) -> str:
 
 
 def setup_print(run: Run) -> str:
-    """What the network, the data and (but for a baseline) the settings are."""
-    setup = run.setup
+    """What the network, the data and the settings are that the method takes; those under the
+    protocol are among them already."""
+    setup = replace(run.setup, under={})
     if run.method in BASELINES:
         setup = replace(setup, tinyinc={}, rules={}, rate=0, consolidation=0)
-    elif run.method != "tinyinc":
+    elif run.method not in ("tinyinc", "growing"):
         setup = replace(setup, tinyinc={}, consolidation=0)
     return repr(setup)
 
