@@ -271,6 +271,21 @@ def test_what_is_asked_for_is_judged_against_those_that_fit():
     assert judged["a, har, tinyprop2, old"].value == 70.0
 
 
+def test_a_size_that_follows_is_judged_against_128_fixed_units():
+    runs_of = [
+        ("mnist", "tinyinc", 96.0, 0.5),
+        ("mnist", "growing", 95.5, 0.1),
+        ("cwru", "tinyinc", 99.0, 0.5),  # 64 units
+        ("cwru", "growing", 90.0, 0.4),
+    ]
+    rows = table.rows_of(
+        {Run(d, "b", n, 0): outcome({"all": a}, macs=m, predict_macs=9) for d, n, a, m in runs_of}
+    )
+    judged = {result.name: result for result in table.results_of(rows)}
+    assert judged["size that follows the task, points lost"].value == 0.5
+    assert judged["size that follows the task, training MACs"].value == 0.1
+
+
 def test_figures_are_drawn_for_each_protocol(tmp_path):
     drawn = figures.draw(table.rows_of(FOUND), tmp_path)
     assert {path.name for path in drawn} == {

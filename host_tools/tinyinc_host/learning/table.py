@@ -188,6 +188,7 @@ MOST_BEHIND = {  # points, and whom
     ("cifar10", "a"): (0.8, "full"),
     ("cifar10", "c"): (0.8, "full"),
 }
+FIXED_UNITS = 128  # of the networks that the one that grows is held against
 RIVALS = ("full", "knn", "mean", "slda", "replay", "static", "tinyprop", "tinyprop2")
 
 
@@ -205,11 +206,13 @@ def results_of(rows: Rows) -> list[Result]:
 
 
 def _size(rows: Rows) -> list[Result]:
-    """The size that follows the task against the fixed one: means over the datasets of both."""
+    """The size that follows the task against a fixed one: means over the datasets of both where
+    the fixed network has as many units as is asked for."""
     pairs = [
         (row, rows[(row.dataset, "b", "tinyinc")])
         for row in rows.values()
         if row.method == "growing" and (row.dataset, "b", "tinyinc") in rows
+        if SETUPS[row.dataset].hidden[0].units == FIXED_UNITS
     ]
     if not pairs:
         return []
@@ -220,7 +223,7 @@ def _size(rows: Rows) -> list[Result]:
         / (fixed.mean("predict_macs") - fixed.mean("vote_macs"))
         for grown, fixed in pairs
     ]
-    about = f"mean of {len(pairs)} datasets, of the fixed network"
+    about = f"mean of {len(pairs)} datasets, of {FIXED_UNITS} fixed units"
     return [
         at_most("size that follows the task, points lost", float(np.mean(lost)), "", 1.0, about),
         at_most("size that follows the task, training MACs", float(np.mean(work)), "", 0.2, about),
