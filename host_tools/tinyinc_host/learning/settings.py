@@ -18,7 +18,7 @@ import numpy as np
 from tinyinc_host import data
 from tinyinc_host.bench_accuracy import SPARSE, TASKS
 from tinyinc_host.data import Dataset
-from tinyinc_host.network import Layer, conv, dense, max_pool
+from tinyinc_host.network import Layer, dense
 from tinyinc_host.quantise import Scaling
 
 VALIDATION_SHARES = (1 / 6, 1 / 4, 1 / 2)  # the first that leaves no class out
@@ -73,18 +73,24 @@ def _like(task: str, **more: float) -> dict[str, object]:
 
 
 # few exemplars of photos are blurred: where all classes come mixed, they are not worth a replay
-_MIXED = {"replay": 0, "vote": 2, "consolidation": 0}
-PHOTOS_UNDER = {"c": _MIXED, "a": _MIXED}
+MIXED_PHOTOS = {"replay": 0, "error_threshold": 0.5, "vote": 2, "consolidation": 0}
+PHOTOS_UNDER = {"c": MIXED_PHOTOS, "a": MIXED_PHOTOS}
 
 
-def _photos(name: str, title: str, channels: tuple[int, ...] = (8, 16, 32), **more) -> Setup:
-    """Small colour images, with a small convolutional network."""
-    layers = [(conv(n, 3, padding="same"), max_pool(2)) for n in channels]
-    hidden = tuple(layer for pair in layers for layer in pair)
-    centred = {"offset": 127.5, "scale": 1 / 64, "clip": (-2.0, 2.0)}
-    usual = {"rate": 0.003, "image": True, "memory_bits": 4, "under": PHOTOS_UNDER}
-    usual["tinyinc"] = {"hidden_ratio": 0.1, "input_threshold": 0.2}
-    return Setup(name, title, hidden, **{**centred, **usual, **more})
+def _photos(name: str, title: str, **more) -> Setup:
+    """Small colour images, with the small convolutional network of bench_accuracy."""
+    usual = {
+        "rate": 0.003,
+        "image": True,
+        "offset": 127.5,
+        "scale": 1 / 64,
+        "clip": (-2.0, 2.0),
+        "memory_bits": 4,
+        "consolidation": 0.3,
+        "tinyinc": {"error_threshold": 1, "hidden_ratio": 0.1, "input_threshold": 0.2, "vote": 16},
+        "under": PHOTOS_UNDER,
+    }
+    return Setup(name, title, TASKS["cifar10"].layers[:-1], **{**usual, **more})
 
 
 SETUPS = {
@@ -189,7 +195,12 @@ SETUPS = {
         tinyinc={"replay": 1, "input_threshold": 0.2},
         under={"a": {"replay": 0}},
     ),
-    "cifar10": _photos("cifar10_2000pc", "CIFAR-10 (2000 per class)", drift="rotated"),
+    "cifar10": _photos(
+        "cifar10_2000pc",
+        "CIFAR-10 (2000 per class)",
+        drift="rotated",
+        under={**PHOTOS_UNDER, "b": {"learning_rate": 0.0015}},
+    ),
     "cifar100": _photos("cifar100_50pc", "CIFAR-100 (50 per class)", rate=0.006, memory=0.02),
     "flowers": _photos("flowers5_32px", "Flowers, 32 px"),
     "food": _photos("food20_32px", "Food, 20 classes, 32 px"),
