@@ -115,7 +115,7 @@ def _section(protocol: str, rows: Sequence[Row]) -> list[str]:
         lines = [f"| {' | '.join(('method', *HEAD))} |", f"|---{'|---' * len(HEAD)}|"]
         lines += [f"| {' | '.join(cells(row))} |" for row in own]
         lessons, seeds = own[0].first.lessons, max(len(row.outcomes) for row in own)
-        memory = f"memory {100 * SETUPS[name].memory:.2g} % of the training set"
+        memory = f"memory {100 * SETUPS[name].memory:.3g} % of the training set"
         title = f"### {SETUPS[name].title}: {lessons} lessons, {memory}, {seeds} seeds\n"
         parts += [title, "\n".join(lines) + "\n"]
     return parts
