@@ -147,9 +147,9 @@ SETUPS = {
         prepared="spectrum",
         rate=0.01,
         consolidation=0.5,
-        tinyinc={"logit_adjustment": 0},
+        tinyinc={"logit_adjustment": 0, "vote": 16},
         under={
-            "c": {"replay": 0, "error_threshold": 1, "consolidation": 0.1},
+            "c": {"replay": 0, "error_threshold": 1, "vote": 4, "consolidation": 0.1},
             "a": {"consolidation": 0.05},
         },
     ),
