@@ -42,7 +42,8 @@ class Work(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("net", "busy", "tensors", "scratch", "x")]
     _fields_ += [("learning", ctypes.c_int)]
     _fields_ += [
-        (name, ctypes.c_uint32) for name in ("start", "stop", "first", "forward", "backward")
+        (name, ctypes.c_uint32)
+        for name in ("start", "stop", "first", "forward", "backward", "dense")
     ]
 
 

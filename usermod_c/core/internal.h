@@ -183,6 +183,7 @@ typedef struct {
     uint32_t first;    /* the first layer with trained tensors; layers when there is none */
     uint32_t forward;  /* multiply-accumulates done */
     uint32_t backward;
+    uint32_t dense; /* q8: a bit per dense layer, that more than half of its inputs are not 0 */
 } tinc_work;
 
 /* Plan the scratch for a kind of work, and mark it busy; release with *work->busy = 0. */

@@ -131,9 +131,12 @@ typedef struct {
     int positive; /* none of them is below 0; 0 also where that is not known */
 } q8_inputs;
 
-/* List those of n inputs that are at least `least` in magnitude, unless they are more than half of
- * them and `least` is 1: then all count. list[n] */
-q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list);
+/* List those of n inputs that are not 0, unless they are more than half of them: then all count.
+ * list[n / 2] */
+q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, uint16_t *list);
+
+/* List those of n inputs that are at least `least` in magnitude; returns how many. list[n] */
+uint32_t tinc_q8_list(const int8_t *x, uint32_t n, int32_t least, uint16_t *list);
 
 /* Rows that are done at a time, a multiple of 4. */
 #define Q8_ROWS 8

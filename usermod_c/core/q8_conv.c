@@ -20,7 +20,7 @@ void tinc_q8_run_conv(tinc_work *work, uint32_t l, const int8_t *in, int8_t *out
         }
         for (uint32_t x = 0; x < layer->output_shape[1]; x++) {
             tinc_gather(layer, top, seen.count, x, 1, patch + seen.tap * tap_row);
-            const q8_inputs inputs = tinc_q8_inputs(patch, n, 1, list);
+            const q8_inputs inputs = tinc_q8_inputs(patch, n, list);
             for (uint32_t c = 0; c < channels; c += Q8_ROWS) {
                 const uint32_t left = channels - c, n_rows = left < Q8_ROWS ? left : Q8_ROWS;
                 int32_t sums[Q8_ROWS];

@@ -6,8 +6,9 @@ void tinc_q8_run_dense(tinc_work *work, uint32_t l, const int8_t *in, void *out,
     const tinc_layer *layer = &work->net->layers[l];
     const void *weights = tinc_weights(work->net, layer);
     const int last = l + 1 == work->net->layer_count;
-    const q8_inputs inputs =
-        tinc_q8_inputs(in, tinc_layer_inputs(work->net, l), 1, tinc_place(work, l, TINC_FORWARD));
+    const uint32_t n = tinc_layer_inputs(work->net, l);
+    const q8_inputs inputs = tinc_q8_inputs(in, n, tinc_place(work, l, TINC_FORWARD));
+    work->dense |= (uint32_t)(inputs.n > n / 2u) << l;
     int32_t *logits = last ? out : NULL;
     int8_t *values = last ? NULL : out;
     for (uint32_t row = 0; row < layer->active; row += Q8_ROWS) {
@@ -69,9 +70,11 @@ uint32_t tinc_q8_pair(const q8_factors *factors, const uint16_t *list, uint32_t 
 /* List the set bits of a mask over n values, or return n when they are more than half of them. */
 static uint32_t list_live(const uint8_t *mask, uint32_t n, uint16_t *list) {
     uint32_t live = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (mask[i / 8u] >> (i % 8u) & 1u) {
-            list[live++] = (uint16_t)i;
+    for (uint32_t first = 0; first < n; first += 8) {
+        uint32_t i = first;
+        for (unsigned bits = *mask++; bits != 0; bits >>= 1, i++) {
+            list[live] = (uint16_t)i;
+            live += bits & 1u;
         }
     }
     return 2u * live <= n ? live : n;
@@ -82,8 +85,10 @@ void tinc_q8_propagate_dense(tinc_work *work, uint32_t l, const uint16_t *list, 
     const tinc_layer *layer = &work->net->layers[l];
     const uint8_t *mask = tinc_place(work, l - 1u, TINC_MASK);
     const uint32_t inputs = tinc_layer_inputs(work->net, l);
+    /* what a ReLU did not cut is not 0, and the other way round */
+    const int all = mask == NULL || (layer[-1].activation == TINC_RELU && work->dense >> l & 1u);
     uint16_t *live = tinc_backward_room(work, l);
-    const uint32_t n = mask == NULL ? inputs : list_live(mask, inputs, live);
+    const uint32_t n = all ? inputs : list_live(mask, inputs, live);
     while (n > 0 && listed > 0) {
         const uint32_t row = *list;
         int32_t c[2];

@@ -3,7 +3,7 @@
 #include "q8.h"
 #include "q8_lanes.h"
 
-static uint32_t list_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list) {
+uint32_t tinc_q8_list(const int8_t *x, uint32_t n, int32_t least, uint16_t *list) {
     uint32_t used = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (x[i] >= least || x[i] <= -least) {
@@ -13,13 +13,13 @@ static uint32_t list_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t
     return used;
 }
 
-q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, int32_t least, uint16_t *list) {
+q8_inputs tinc_q8_inputs(const int8_t *x, uint32_t n, uint16_t *list) {
     int32_t sum = 0, all = 0; /* the latter negative as soon as one is */
     uint32_t used = q8_survey(x, n, &sum, &all);
-    if (least == 1 && 2u * used > n) { /* looking up costs more than zeros */
+    if (2u * used > n) { /* looking up costs more than zeros */
         return (q8_inputs){x, NULL, n, sum, all >= 0};
     }
-    used = used == 0 ? 0 : list_inputs(x, n, least, list);
+    used = used == 0 ? 0 : tinc_q8_list(x, n, 1, list);
     return (q8_inputs){x, list, used, sum, all >= 0};
 }
 

@@ -99,37 +99,27 @@ static void q8_dot4(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
     }
 }
 
-/* y[i] += (u[4 i] - 128) c from y to end, which is not y: the weights of one row. */
-static Q8_APART void axpy_row(int32_t *y, const uint8_t *u, const int32_t *end, int32_t c) {
-    const int32_t offset = -128 * c;
-    do {
-        *y++ += *u * c + offset;
-        u += 4;
-    } while (y < end);
-}
-
-/* y[i] += w0[i] c0 + w1[i] c1 likewise. */
+/* y[i] += w0[i] c0 + w1[i] c1 from y to end, which is not y; c within -127..127. One multiplication
+ * does both: (u0 + 2^16 u1) (c1 + 2^16 c0) has u0 c0 + u1 c1 above u0 c1, which 2^15 more keeps from
+ * being negative. */
 static Q8_APART void axpy_pair(int32_t *y, const uint32_t *w, const int32_t *end, int32_t c0,
                                int32_t c1) {
-    const int32_t offset = -128 * (c0 + c1);
+    const uint32_t factor = (uint32_t)c1 + ((uint32_t)c0 << 16);
+    const uint32_t offset = 0x8000u - ((uint32_t)(c0 + c1) << 23);
     do {
-        *y++ += (uint8_t)(*w >> 8) * c0 + (int32_t)(*w >> 24) * c1 + offset;
-        w++;
+        *y++ += (int32_t)((*w++ >> 8 & 0x00FF00FFu) * factor + offset) >> 16;
     } while (y < end);
 }
 
-/* The same for n inputs, listed or, when list is NULL, the first n > 0; c within -127..127, and one
- * of them is often 0. */
+/* The same for n inputs, listed or, when list is NULL, the first n > 0. */
 static void q8_axpy2_int16(int32_t *y, const uint32_t *w, const uint16_t *list, uint32_t n,
                            int32_t c0, int32_t c1) {
-    if (list == NULL && (c0 == 0 || c1 == 0)) {
-        axpy_row(y, (const uint8_t *)w + (c0 != 0 ? 1 : 3), y + n, c0 | c1);
-    } else if (list == NULL) {
+    if (list == NULL) {
         axpy_pair(y, w, y + n, c0, c1);
-    } else {
-        for (uint32_t k = 0; k < n; k++) {
-            axpy_pair(y + list[k], w + list[k], y + list[k] + 1u, c0, c1);
-        }
+        return;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        axpy_pair(y + list[k], w + list[k], y + list[k] + 1u, c0, c1);
     }
 }
 

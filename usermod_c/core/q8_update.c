@@ -202,7 +202,7 @@ static Q8_APART void change_biases(int32_t *bias, const int32_t *gradient, int s
 }
 
 static void update_dense(const q8_step *step, const uint16_t *list, uint32_t listed,
-                         uint32_t inputs, uint16_t *room) {
+                         uint32_t inputs, int dense, uint16_t *room) {
     const tinc_layer *layer = step->layer;
     const uint16_t *const end = list + listed;
     if (step->bias_at != NULL) {
@@ -212,8 +212,14 @@ static void update_dense(const q8_step *step, const uint16_t *list, uint32_t lis
         return;
     }
     const uint32_t trained = tinc_trained_channels(layer, layer->input_shape[0]);
-    const q8_inputs in =
-        tinc_q8_inputs(step->x, inputs < trained ? inputs : trained, step->least, room);
+    const uint32_t n = inputs < trained ? inputs : trained;
+    const int all = dense && n == inputs;
+    const uint32_t used = all ? n : tinc_q8_list(step->x, n, step->least, room);
+    q8_inputs in = {.x = step->x, .list = room, .n = used};
+    if (2u * used > n && step->least == 1) { /* looking up costs more than zeros */
+        in.list = NULL;
+        in.n = n;
+    }
     while (in.n > 0 && list < end) {
         const uint32_t row = *list++, first = row & ~1u;
         int32_t d0 = step->delta[row], d1 = 0;
@@ -348,7 +354,8 @@ void tinc_q8_update(tinc_work *work, uint32_t l, const uint16_t *list, uint32_t 
     const q8_step step = step_of(work, l);
     void *room = tinc_backward_room(work, l);
     if (layer->kind == TINC_DENSE) {
-        update_dense(&step, list, listed, tinc_layer_inputs(work->net, l), room);
+        const int dense = step.least == 1 && work->dense >> l & 1u;
+        update_dense(&step, list, listed, tinc_layer_inputs(work->net, l), dense, room);
     } else {
         clear_unlisted(tinc_place(work, l, TINC_DELTA), tinc_layer_outputs(layer), list, listed);
         update_conv(&step, room);
