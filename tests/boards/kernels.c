@@ -7,7 +7,8 @@
 
 void KERNELS(dot)(int masters, int32_t *sums, const uint32_t *w, uint32_t stride,
                   const q8_inputs *in) {
-    q8_dot4(masters, sums, w, stride, in);
+    const q8_dot dot = q8_dot_of(masters, in);
+    q8_dot4(&dot, masters, w, w + stride, in, sums);
 }
 
 unsigned KERNELS(update)(uint32_t *w, const q8_inputs *in, const int32_t d[2], unsigned s,

@@ -33,10 +33,11 @@ void tinc_q8_sums(const tinc_layer *layer, const void *weights, uint32_t row, ui
                   const q8_inputs *in, int32_t *sums) {
     const uint32_t stride = pair_words(layer), end = row + n;
     const uint32_t *w = (const uint32_t *)weights + row / 2u * stride;
+    const int wide = q8_is_wide(layer);
+    const q8_dot dot = q8_dot_of(wide, in);
     for (; row < end; row += 4, sums += 4, w += 2u * stride) {
-        const uint32_t next =
-            row + 2u < layer->active ? stride : 0; /* the last pair may be alone */
-        q8_dot4(q8_is_wide(layer), sums, w, next, in);
+        const int alone = row + 2u >= layer->active; /* the last pair may be */
+        q8_dot4(&dot, wide, w, alone ? w : w + stride, in, sums);
     }
 }
 

@@ -26,6 +26,16 @@ static uint32_t q8_survey_bytes(const int8_t *x, uint32_t n, int32_t *sum, int32
     return used;
 }
 
+/* What the sums of many rows over the same inputs have in common. */
+typedef struct {
+    const int8_t *x;
+    const uint16_t *list;
+    const void *end; /* of the x or the list that a machine does in its own way, */
+    int32_t start;   /* what a sum then starts with, */
+    uint32_t loop;   /* which loop does it, */
+    uint32_t done;   /* and how many inputs that are */
+} q8_dot;
+
 /* update_words: the update of a pair of rows for inputs from x to end, both rows in one word, which
  * holds two halves: w += (factor x + LIFT + round) >> shift, less LIFT >> shift, which keeps
  * a half's sum from being negative. With WATCHED on top, a half has one of its upper two bits set
@@ -72,30 +82,40 @@ static uint32_t q8_survey(const int8_t *x, uint32_t n, int32_t *sum, int32_t *al
     return used + q8_survey_bytes(x + done, n - done, sum, all);
 }
 
-/* dot4_leading: sums[4] of the first inputs, as many as it returns; of u instead of u - 128. */
+/* dot4: sums[4] of the first dot->done inputs, at least one, the sums being of u instead of u - 128;
+ * prepare_dot: how many these are, and how it goes. */
 #ifndef TINYINC_HAS_LANES
-static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
-                             const q8_inputs *in) {
-    (void)wide, (void)sums, (void)w, (void)stride, (void)in;
-    return 0;
+static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
+    (void)dot, (void)wide, (void)in;
+}
+
+static void dot4(const uint32_t *p, const uint32_t *q, int32_t *sums, const q8_dot *dot) {
+    (void)p, (void)q, (void)sums, (void)dot;
 }
 #endif
 
-/* sums[4] = the rows of two pairs, of masters (wide) or int8 weights, the second `stride` words on,
- * times the inputs, all or listed. */
-static void q8_dot4(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
-                    const q8_inputs *in) {
-    sums[0] = sums[1] = sums[2] = sums[3] = 0;
-    for (uint32_t k = dot4_leading(wide, sums, w, stride, in); k < in->n; k++) {
+static q8_dot q8_dot_of(int wide, const q8_inputs *in) {
+    q8_dot dot = {.x = in->x, .list = in->list, .start = -128 * in->sum};
+    prepare_dot(&dot, wide, in);
+    return dot;
+}
+
+/* sums[4] = the rows of two pairs, p and q, of masters (wide) or int8 weights, times the inputs, all
+ * or listed. */
+static void q8_dot4(const q8_dot *dot, int wide, const uint32_t *p, const uint32_t *q,
+                    const q8_inputs *in, int32_t *sums) {
+    if (dot->done > 0) {
+        dot4(p, q, sums, dot);
+    } else {
+        sums[0] = sums[1] = sums[2] = sums[3] = dot->start;
+    }
+    for (uint32_t k = dot->done; k < in->n; k++) {
         const uint32_t i = in->list != NULL ? in->list[k] : k;
-        const uint8_t *weight = wide ? (const uint8_t *)(w + i) + 1 : int8_weight(w, i);
-        for (uint32_t r = 0; r < 4; r += 2, weight += 4u * stride) {
+        const uint8_t *weight = wide ? (const uint8_t *)(p + i) + 1 : int8_weight(p, i);
+        for (uint32_t r = 0; r < 4; r += 2, weight += 4 * (q - p)) {
             sums[r] += weight[0] * in->x[i];
             sums[r + 1u] += weight[2] * in->x[i];
         }
-    }
-    for (uint32_t r = 0; r < 4; r++) {
-        sums[r] -= 128 * in->sum;
     }
 }
 

@@ -51,18 +51,18 @@
 
 #define FOUR(TYPE) FOUR_INPUTS PAIR_##TYPE("r0", "r4", "r5") PAIR_##TYPE("r1", "r6", "r7")
 
-/* sums[4]: two pairs, p and q, times the inputs from x to end, at least one and a multiple of 8.
- * r0 p, r1 q, r2 x, r4 to r7 sums. */
+/* sums[4]: start, and two pairs, p and q, times the inputs from x to end, at least one and a multiple
+ * of 8. r0 p, r1 q, r2 x, r4 to r7 sums. */
 #define DOT4(name, TYPE)                                                                           \
     static __attribute__((naked, noinline)) void name(const uint32_t *p, const uint32_t *q,        \
                                                       const int8_t *x, const int8_t *end,          \
-                                                      uint32_t *sums) {                            \
+                                                      int32_t *sums, int32_t start) {              \
         __asm__(".syntax unified\n"                                                                \
                 "push {r3-r11, lr}\n"                                                              \
-                "movs r4, #0\n"                                                                    \
-                "movs r5, #0\n"                                                                    \
-                "movs r6, #0\n"                                                                    \
-                "movs r7, #0\n"                                                                    \
+                "ldr r4, [sp, #44]\n"                                                              \
+                "mov r5, r4\n"                                                                     \
+                "mov r6, r4\n"                                                                     \
+                "mov r7, r4\n"                                                                     \
                 "1:\n" FOUR(TYPE) FOUR(TYPE) END_##TYPE "cmp r2, r3\n"                             \
                                                         "bne 1b\n"                                 \
                                                         "ldr r0, [sp, #40]\n"                      \
@@ -87,19 +87,14 @@ static uint32_t survey_words(const tinc_word *word, const tinc_word *end, uint32
     return used;
 }
 
-/* The sums of two pairs, the second `stride` words on, over the first inputs, as many as returned;
- * of u instead of u - 128. */
-static uint32_t inputs_at_once(const q8_inputs *in) {
-    return in->list != NULL || (uintptr_t)in->x % 4u != 0 ? 0 : in->n & ~7u;
+static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
+    dot->done = in->list != NULL || (uintptr_t)in->x % 4u != 0 ? 0 : in->n & ~7u;
+    dot->end = in->x + dot->done;
+    dot->loop = (uint32_t)wide;
 }
 
-static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
-                             const q8_inputs *in) {
-    const uint32_t whole = inputs_at_once(in);
-    if (whole > 0) {
-        (wide ? dot4_int16 : dot4_int8)(w, w + stride, in->x, in->x + whole, (uint32_t *)sums);
-    }
-    return whole;
+static void dot4(const uint32_t *p, const uint32_t *q, int32_t *sums, const q8_dot *dot) {
+    (dot->loop ? dot4_int16 : dot4_int8)(p, q, dot->x, dot->end, sums, dot->start);
 }
 
 #define BOTH 0x00010001u /* a factor: twice the lower half */

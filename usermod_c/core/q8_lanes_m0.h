@@ -86,13 +86,14 @@
     "subs r3, r5\n"                                                                                \
     "stmia r0!, {r1-r4}\n"
 
-/* Totals and highs are 0, and r7 the mask. */
-#define CLEAR_SUMS                                                                                 \
-    "movs r4, #0\n"                                                                                \
+/* Totals and highs such that every sum is r5, and r7 the mask. */
+#define START_SUMS                                                                                 \
+    "lsls r4, r5, #16\n"                                                                           \
+    "adds r4, r5\n"                                                                                \
     "mov r8, r4\n"                                                                                 \
-    "mov r9, r4\n"                                                                                 \
+    "mov r9, r5\n"                                                                                 \
     "mov r10, r4\n"                                                                                \
-    "mov r11, r4\n"                                                                                \
+    "mov r11, r5\n"                                                                                \
     "movs r7, #255\n"                                                                              \
     "lsls r4, r7, #16\n"                                                                           \
     "orrs r7, r4\n"
@@ -100,7 +101,7 @@
 /* One of the loops below, all else being the same: */
 enum { INT8_POSITIVE, INT8_SIGNED, INT16_POSITIVE, INT16_SIGNED, INT16_LISTED };
 #define LOOP(number, body)                                                                         \
-    "cmp r4, #" #number "\n"                                                                       \
+    "cmp r6, #" #number "\n"                                                                       \
     "bne 2f\n"                                                                                     \
     "1:\n" body "bne 1b\n"                                                                         \
     "b 9f\n"                                                                                       \
@@ -118,17 +119,14 @@ enum { INT8_POSITIVE, INT8_SIGNED, INT16_POSITIVE, INT16_SIGNED, INT16_LISTED };
     "lsrs r6, #16\n"                                                                               \
     "add " high ", r6\n"
 
-
-/* sums[4]: two pairs, p and q, times the inputs from x to end, at least one and a multiple of 4; or
- * times the inputs listed from `list` to end, at least one and none below 0. r0 p, r1 q, r2 x, r3
- * list, lr end, r7 mask, r8 to r11 totals and highs. */
+/* sums[4]: two pairs, p and q, times at least one input: as many as are a multiple of 4, or as are
+ * listed and none below 0. r0 p, r1 q, r2 x, r3 list, lr end, r7 mask, r8 to r11 totals and highs. */
 static __attribute__((naked, noinline)) void dot4(const uint32_t *p, const uint32_t *q,
-                                                  const int8_t *x, const uint16_t *list,
-                                                  const void *end, uint32_t *sums, int loop) {
+                                                  int32_t *sums, const q8_dot *dot) {
     __asm__(SAVE
-            "ldr r4, [sp, #36]\n"
-            "mov lr, r4\n" CLEAR_SUMS
-            "ldr r4, [sp, #44]\n"
+            "push {r2}\n"
+            "ldmia r3, {r2-r6}\n"
+            "mov lr, r4\n" START_SUMS
             LOOP(0, TWO_INPUTS(INT8, POSITIVE, 0) TWO_INPUTS(INT8, POSITIVE, 2) NEXT(4))
             LOOP(1, TWO_INPUTS(INT8, SIGNED, 0) NEXT(2))
             LOOP(2, TWO_INPUTS(INT16, POSITIVE, 0) TWO_INPUTS(INT16, POSITIVE, 2) NEXT(4))
@@ -141,34 +139,28 @@ static __attribute__((naked, noinline)) void dot4(const uint32_t *p, const uint3
             "cmp r3, lr\n"
             "bne 1b\n"
             "9:\n"
-            "ldr r0, [sp, #40]\n" STORE_SUMS RETURN);
+            "pop {r0}\n" STORE_SUMS RETURN);
 }
 
 /* clang-format on */
 
-/* The sums of two pairs, the second `stride` words on, over the first inputs, as many as returned;
- * of u instead of u - 128. */
-static uint32_t dot4_leading(int wide, int32_t *sums, const uint32_t *w, uint32_t stride,
-                             const q8_inputs *in) {
-    const int listed = in->list != NULL;
-    const uint32_t whole = listed ? in->n : in->n & ~3u;
-    const void *end = listed ? (const void *)(in->list + whole) : in->x + whole;
-    const int loop =
-        listed ? INT16_LISTED : (wide ? INT16_POSITIVE : INT8_POSITIVE) + (in->positive ? 0 : 1);
-    if (whole == 0 || (listed && !(wide && in->positive))) {
-        return 0;
+static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
+    if (in->list != NULL) {
+        dot->done = wide && in->positive ? in->n : 0;
+        dot->end = in->list + dot->done;
+        dot->loop = INT16_LISTED;
+        return;
     }
-    dot4(w, w + stride, in->x, in->list, end, (uint32_t *)sums, loop);
-    if (!in->positive) {
-        int32_t sum = in->sum;
-        for (uint32_t i = whole; i < in->n; i++) {
-            sum -= in->x[i];
-        }
-        for (uint32_t r = 0; r < 4; r++) {
-            sums[r] += 128 * sum - 32640 / 2 * (int32_t)whole;
+    dot->done = in->n & ~3u;
+    dot->end = in->x + dot->done;
+    dot->loop = wide ? INT16_POSITIVE : INT8_POSITIVE;
+    if (!in->positive) { /* what the inputs' offset makes too much */
+        dot->loop++;
+        dot->start += 128 * in->sum - 32640 / 2 * (int32_t)dot->done;
+        for (uint32_t i = dot->done; i < in->n; i++) {
+            dot->start -= 128 * in->x[i];
         }
     }
-    return whole;
 }
 
 /* clang-format off */
