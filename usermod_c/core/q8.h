@@ -14,9 +14,9 @@
 
 /* ---- q8_layers.c: numbers ---- */
 
-/* v / 2^s, rounded to nearest, halves up; s in 1..31. */
+/* v / 2^s, rounded to nearest, halves up; s in 1..31, v below 2^31 - 1. */
 static inline int32_t q8_round(int32_t v, unsigned s) {
-    return (v >> s) + (v >> (s - 1u) & 1);
+    return ((v >> (s - 1u)) + 1) >> 1;
 }
 
 static inline int32_t q8_clamp(int32_t v, int32_t limit) {
