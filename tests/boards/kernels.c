@@ -13,7 +13,8 @@ void KERNELS(dot)(int masters, int32_t *sums, const uint32_t *w, uint32_t stride
 
 unsigned KERNELS(update)(uint32_t *w, const q8_inputs *in, const int32_t d[2], unsigned s,
                          uint32_t round) {
-    return q8_update2_int16(w, in, d[0], d[1], s, round);
+    const q8_change change = {{d[0], d[1]}, s, round};
+    return q8_update2_int16(w, in, &change);
 }
 
 uint32_t KERNELS(survey)(const int8_t *x, uint32_t n, int32_t *sum, int32_t *all) {

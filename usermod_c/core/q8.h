@@ -160,9 +160,14 @@ typedef struct {
 uint32_t tinc_q8_axpy_x(const q8_block *block, int32_t *sums, const int8_t *x, int32_t d,
                         int32_t least);
 
-/* Masters of a pair of rows += (d x + round) >> s; returns a bit per row that is to be halved. */
-unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, int32_t d0, int32_t d1,
-                             unsigned s, uint32_t round);
+/* A change of a pair of rows: of their masters by (d x + round) >> s. */
+typedef struct {
+    int32_t d[2];
+    uint32_t s, round;
+} q8_change;
+
+/* Returns a bit per row that is to be halved. */
+unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, const q8_change *change);
 
 /* ---- q8_update.c: single weights ---- */
 

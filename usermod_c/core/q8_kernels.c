@@ -62,7 +62,6 @@ uint32_t tinc_q8_axpy_x(const q8_block *block, int32_t *sums, const int8_t *x, i
     return used;
 }
 
-unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, int32_t d0, int32_t d1,
-                             unsigned s, uint32_t round) {
-    return q8_update2_int16(weights, in, d0, d1, s, round);
+unsigned tinc_q8_update_pair(uint32_t *weights, const q8_inputs *in, const q8_change *change) {
+    return q8_update2_int16(weights, in, change);
 }

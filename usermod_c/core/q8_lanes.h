@@ -36,9 +36,9 @@ typedef struct {
     uint32_t done;   /* and how many inputs that are */
 } q8_dot;
 
-/* update_words: the update of a pair of rows for inputs from x to end, both rows in one word, which
- * holds two halves: w += (factor x + LIFT + round) >> shift, less LIFT >> shift, which keeps
- * a half's sum from being negative. With WATCHED on top, a half has one of its upper two bits set
+/* update_words: the change of a pair of rows for inputs from x to end, both rows in one word, which
+ * holds two halves: w += (d x + LIFT + round) >> s, less LIFT >> s, which keeps a half's sum from
+ * being negative. With WATCHED on top, a half has one of its upper two bits set
  * exactly if the weight stayed in bounds (the lower half of the two may carry, but then it is out
  * of bounds itself); returns these bits, as the uppermost of the halves, of all words together. */
 #define LIFT 16384u
@@ -82,8 +82,8 @@ static uint32_t q8_survey(const int8_t *x, uint32_t n, int32_t *sum, int32_t *al
     return used + q8_survey_bytes(x + done, n - done, sum, all);
 }
 
-/* dot4: sums[4] of the first dot->done inputs, at least one, the sums being of u instead of u - 128;
- * prepare_dot: how many these are, and how it goes. */
+/* dot4: sums[4] of the first dot->done inputs, at least one, the sums being of u instead of u -
+ * 128; prepare_dot: how many these are, and how it goes. */
 #ifndef TINYINC_HAS_LANES
 static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
     (void)dot, (void)wide, (void)in;
@@ -100,8 +100,8 @@ static q8_dot q8_dot_of(int wide, const q8_inputs *in) {
     return dot;
 }
 
-/* sums[4] = the rows of two pairs, p and q, of masters (wide) or int8 weights, times the inputs, all
- * or listed. */
+/* sums[4] = the rows of two pairs, p and q, of masters (wide) or int8 weights, times the inputs,
+ * all or listed. */
 static void q8_dot4(const q8_dot *dot, int wide, const uint32_t *p, const uint32_t *q,
                     const q8_inputs *in, int32_t *sums) {
     if (dot->done > 0) {
@@ -120,8 +120,8 @@ static void q8_dot4(const q8_dot *dot, int wide, const uint32_t *p, const uint32
 }
 
 /* y[i] += w0[i] c0 + w1[i] c1 from y to end, which is not y; c within -127..127. One multiplication
- * does both: (u0 + 2^16 u1) (c1 + 2^16 c0) has u0 c0 + u1 c1 above u0 c1, which 2^15 more keeps from
- * being negative. */
+ * does both: (u0 + 2^16 u1) (c1 + 2^16 c0) has u0 c0 + u1 c1 above u0 c1, which 2^15 more keeps
+ * from being negative. */
 static Q8_APART void axpy_pair(int32_t *y, const uint32_t *w, const int32_t *end, int32_t c0,
                                int32_t c1) {
     const uint32_t factor = (uint32_t)c1 + ((uint32_t)c0 << 16);
@@ -160,35 +160,15 @@ static inline unsigned out_of_bounds(uint32_t word) {
                                                               << 1;
 }
 
-/* update2_leading: q8_update2_int16() for the first inputs, as many as it returns. */
-#ifdef TINYINC_HAS_LANES
-static uint32_t update2_leading(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
-                                unsigned s, uint32_t round, unsigned *large) {
-    const uint32_t whole = in->list != NULL ? 0 : in->n & ~3u;
-    const uint32_t factor = (uint32_t)d0 + ((uint32_t)d1 << 16);
-    if (whole > 0 && ~update_words(in->x, w, factor, in->x + whole, s, round) & 0x80008000u) {
-        for (uint32_t i = 0; i < whole; i++) { /* seldom */
-            *large |= out_of_bounds(w[i]);
-        }
-    }
-    return whole;
-}
-#else
-static uint32_t update2_leading(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
-                                unsigned s, uint32_t round, unsigned *large) {
-    (void)w, (void)in, (void)d0, (void)d1, (void)s, (void)round, (void)large;
-    return 0;
-}
-#endif
-
 /* From the k-th input on; apart, since there often is none. */
-static Q8_APART unsigned update2_rest(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
-                                      unsigned s, uint32_t round, uint32_t k) {
+static Q8_APART unsigned update2_rest(uint32_t *w, const q8_inputs *in, const q8_change *change,
+                                      uint32_t k) {
+    const int32_t d0 = change->d[0], d1 = change->d[1], round = (int32_t)change->round;
+    const uint32_t s = change->s;
     unsigned large = 0;
     for (; k < in->n; k++) {
         const uint32_t i = in->list != NULL ? in->list[k] : k;
-        const int32_t step0 = (d0 * in->x[i] + (int32_t)round) >> s;
-        const int32_t step1 = (d1 * in->x[i] + (int32_t)round) >> s;
+        const int32_t step0 = (d0 * in->x[i] + round) >> s, step1 = (d1 * in->x[i] + round) >> s;
         w[i] += (uint32_t)step0 + ((uint32_t)step1 << 16);
         large |= out_of_bounds(w[i]);
     }
@@ -198,11 +178,18 @@ static Q8_APART unsigned update2_rest(uint32_t *w, const q8_inputs *in, int32_t 
 /* Masters of a pair += (d x + round) >> s for the inputs, all or listed; d within -127..127, s in
  * 1..14, round in 0..2^s - 1. Masters are within +-24576 before, so that no half of a word runs
  * over. Returns a bit per row: the upper byte of some u came out outside 32..223. */
-static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, int32_t d0, int32_t d1,
-                                 unsigned s, uint32_t round) {
+static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, const q8_change *change) {
     unsigned large = 0;
-    const uint32_t done = update2_leading(w, in, d0, d1, s, round, &large);
-    return done == in->n ? large : large | update2_rest(w, in, d0, d1, s, round, done);
+    uint32_t done = 0;
+#ifdef TINYINC_HAS_LANES
+    done = in->list != NULL ? 0 : in->n & ~3u;
+    if (done > 0 && ~update_words(in->x, w, in->x + done, change) & 0x80008000u) {
+        for (uint32_t i = 0; i < done; i++) { /* seldom */
+            large |= out_of_bounds(w[i]);
+        }
+    }
+#endif
+    return done == in->n ? large : large | update2_rest(w, in, change, done);
 }
 
 /* sums[i] += d x[i] for those of n inputs, n > 0, that are at least `least` (1..128) in magnitude,

@@ -98,9 +98,11 @@ static void dot4(const uint32_t *p, const uint32_t *q, int32_t *sums, const q8_d
 }
 
 #define BOTH 0x00010001u /* a factor: twice the lower half */
-static uint32_t update_words(const int8_t *x, uint32_t *w, uint32_t factor, const int8_t *end,
-                             unsigned shift, uint32_t round) {
-    const uint32_t rounding = (LIFT + round) * BOTH, mask = (0xFFFFu >> shift) * BOTH;
+static uint32_t update_words(const int8_t *x, uint32_t *w, const int8_t *end,
+                             const q8_change *change) {
+    const uint32_t factor = (uint32_t)change->d[0] + ((uint32_t)change->d[1] << 16);
+    const uint32_t shift = change->s, mask = (0xFFFFu >> shift) * BOTH;
+    const uint32_t rounding = (LIFT + change->round) * BOTH;
     const uint32_t offset = WATCHED - (LIFT >> shift) * BOTH;
     uint32_t watch = 0xFFFFFFFFu;
     do {

@@ -189,12 +189,13 @@ static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
 /* r0 x, r1 w, r2 factor, r3 mask, r4 shift, r7 watch, r8 rounding, r9 offset, r10 -WATCHED, r11
  * end. */
 static __attribute__((naked, noinline)) uint32_t update_words(const int8_t *x, uint32_t *w,
-                                                              uint32_t factor, const int8_t *end,
-                                                              unsigned shift, uint32_t round) {
+                                                              const int8_t *end,
+                                                              const q8_change *change) {
     __asm__(SAVE
-            "mov r11, r3\n"
-            "ldr r4, [sp, #36]\n"
-            "ldr r5, [sp, #40]\n"
+            "mov r11, r2\n"
+            "ldmia r3, {r2-r5}\n"
+            "lsls r3, #16\n"
+            "adds r2, r3\n"
             "movs r6, #1\n"
             "lsls r6, #14\n" /* LIFT */
             "adds r5, r6\n" BOTH("r5", "r3")

@@ -158,33 +158,39 @@ static unsigned update_int8(const q8_step *step, uint32_t index, const q8_inputs
     return large;
 }
 
-/* The largest shift at which a row's gradient becomes a factor of at most 7 bits. */
-Q8_INLINE int most_shift(int32_t d, int exponent) {
-    return 7 - (int)tinc_bit_length(q8_magnitude(d)) - exponent;
+/* The largest shift, at most s, at which a row's gradient becomes a factor of at most 7 bits. */
+Q8_INLINE int most_shift(int32_t d, int exponent, int s) {
+    const int most = 7 - (int)tinc_bit_length(q8_magnitude(d)) - exponent;
+    return most < s ? most : s;
 }
 
-/* A pair of rows with these gradients, 0 for a row that is not listed, which then is taken to be as
- * the other one. They become factors of int8 that share a shift, so that two products can be had
- * from one. */
+/* A pair of rows with these gradients, 0 for a row that is not listed. They become factors of int8
+ * that share a shift, so that two products can be had from one. */
 static Q8_APART void update_pair(const q8_step *step, uint32_t first, int32_t d0, int32_t d1,
                                  const q8_inputs *in) {
-    const int exponent0 = row_exponent(step, d0 != 0 ? first : first + 1u);
-    const int exponent1 = row_exponent(step, d1 != 0 ? first + 1u : first);
-    const int s0 = most_shift(d0, exponent0), s1 = most_shift(d1, exponent1);
-    int s = s0 < s1 ? s0 : s1;
-    s = s > MOST_SHIFT ? MOST_SHIFT : (s < 1 ? 1 : s);
+    int exponent0 = 0, exponent1 = 0, s = MOST_SHIFT;
+    if (d0 != 0) {
+        exponent0 = row_exponent(step, first);
+        s = most_shift(d0, exponent0, s);
+    }
+    if (d1 != 0) {
+        exponent1 = row_exponent(step, first + 1u);
+        s = most_shift(d1, exponent1, s);
+    }
+    s = s < 1 ? 1 : s;
     d0 = q8_shift(-d0, exponent0 + s, 127);
     d1 = q8_shift(-d1, exponent1 + s, 127);
+    step->work->backward += (d0 != 0 ? in->n : 0) + (d1 != 0 ? in->n : 0);
     unsigned large = 0;
-    step->work->backward += in->n * ((uint32_t)(d0 != 0) + (d1 != 0));
     if (!step->wide) {
         large = update_int8(step, first, in, d0, s);
         large |= update_int8(step, first + 1u, in, d1, s) << 1;
     } else if ((d0 | d1) != 0) {
         uint32_t *pair =
             (uint32_t *)(void *)step->weights_at + first / 2u * step->layer->input_shape[0];
-        const uint32_t round = tinc_noise16(step->draw, first / 2u) >> (16 - s);
-        large = tinc_q8_update_pair(pair, in, d0, d1, (unsigned)s, round);
+        const q8_change change = {
+            {d0, d1}, (uint32_t)s, tinc_noise16(step->draw, first / 2u) >> (16 - s)};
+        large = tinc_q8_update_pair(pair, in, &change);
     }
     for (; large != 0; large >>= 1, first++) {
         if (large & 1u) {
