@@ -109,7 +109,7 @@ static uint32_t mantissa_of(tinc_bits x) {
 }
 
 tinc_bits tinc_bits_of(uint32_t m, int32_t e) {
-    const uint32_t shift = 32u - tinc_bit_length(m);
+    const uint32_t shift = m >> 31 != 0 ? 0 : 32u - tinc_bit_length(m); /* 0 is frequent */
     const int32_t exponent = e - (int32_t)shift + 31 + 127;
     if (m == 0 || exponent < 1) {
         return 0;
