@@ -182,7 +182,7 @@ static unsigned q8_update2_int16(uint32_t *w, const q8_inputs *in, const q8_chan
     unsigned large = 0;
     uint32_t done = 0;
 #ifdef TINYINC_HAS_LANES
-    done = in->list != NULL ? 0 : in->n & ~3u;
+    done = in->list != NULL || (uintptr_t)in->x % 4u != 0 ? 0 : in->n & ~3u;
     if (done > 0 && ~update_words(in->x, w, in->x + done, change) & 0x80008000u) {
         for (uint32_t i = 0; i < done; i++) { /* seldom */
             large |= out_of_bounds(w[i]);

@@ -164,10 +164,10 @@ static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
 }
 
 /* clang-format off */
-/* update_words() for one input: product, rounded and shifted, in both halves; added; watched. */
-#define UPDATE(i)                                                                                  \
-    "movs r5, #" #i "\n"                                                                           \
-    "ldrsb r5, [r0, r5]\n"                                                                         \
+/* update_words() for one of the four inputs in r0, which goes to r5: product, rounded and shifted, in
+ * both halves; added; watched. */
+#define UPDATE(input)                                                                              \
+    input                                                                                          \
     "muls r5, r2\n"                                                                                \
     "add r5, r8\n"                                                                                 \
     "lsrs r5, r4\n"                                                                                \
@@ -186,12 +186,13 @@ static void prepare_dot(q8_dot *dot, int wide, const q8_inputs *in) {
     "lsls " free ", " register ", #16\n"                                                           \
     "adds " register ", " free "\n"
 
-/* r0 x, r1 w, r2 factor, r3 mask, r4 shift, r7 watch, r8 rounding, r9 offset, r10 -WATCHED, r11
- * end. */
+/* r12 x, 4-aligned, r1 w, r2 factor, r3 mask, r4 shift, r7 watch, r8 rounding, r9 offset, r10
+ * -WATCHED, r11 end. */
 static __attribute__((naked, noinline)) uint32_t update_words(const int8_t *x, uint32_t *w,
                                                               const int8_t *end,
                                                               const q8_change *change) {
     __asm__(SAVE
+            "mov r12, r0\n"
             "mov r11, r2\n"
             "ldmia r3, {r2-r5}\n"
             "lsls r3, #16\n"
@@ -211,9 +212,15 @@ static __attribute__((naked, noinline)) uint32_t update_words(const int8_t *x, u
             "mvns r7, r7\n"
             "lsrs r3, r7, #16\n"
             "lsrs r3, r4\n" BOTH("r3", "r5")
-            "1:\n" UPDATE(0) UPDATE(1) UPDATE(2) UPDATE(3)
-            "adds r0, #4\n"
-            "cmp r0, r11\n"
+            "1:\n"
+            "mov r5, r12\n"
+            "ldmia r5!, {r0}\n"
+            "mov r12, r5\n"
+            UPDATE("sxtb r5, r0\n")
+            UPDATE("lsls r5, r0, #16\n" "asrs r5, #24\n")
+            UPDATE("lsls r5, r0, #8\n" "asrs r5, #24\n")
+            UPDATE("asrs r5, r0, #24\n")
+            "cmp r12, r11\n"
             "bne 1b\n"
             "mov r0, r7\n" RETURN);
 }
