@@ -69,36 +69,37 @@ static void end(tinc_work *work, uint32_t l, const q8_activation *activation) {
     }
 }
 
-/* With scale = m 2^e: out = (sum 2^-shift m + bias) 2^-last, so that a product has 30 bits. */
+/* With scale = m 2^e: out = (sum 2^-shift m + bias) 2^-last, rounded by half in the bias, so that a
+ * product has 30 bits. */
 void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
                       q8_scaling *scaling) {
     const int last = (int)activation->shift, left = last - 20 - activation->out;
     const int32_t limit = last == 22 ? (int32_t)1 << 29 : ((int32_t)1 << 30) - ((int32_t)1 << 22);
     const int32_t most =
         left > 0 ? limit >> left : limit; /* steps are at least 2^-24: no bit is lost */
+    const int32_t half = (int32_t)1 << (last - 1);
+    const int shift = activation->out - activation->in - last;
     const uint32_t *scale = activation->scales + row;
     const int32_t *bias = activation->bias + row;
     for (q8_scaling *const end = scaling + n; scaling < end; scaling++) {
         const uint32_t bits = *scale++;
         scaling->mantissa = (uint16_t)q8_mantissa(bits);
-        scaling->shift = (int16_t)(activation->out - activation->in - q8_exponent(bits) - last);
-        scaling->bias =
-            left > 0 ? q8_clamp(*bias++, most) * (1 << left) : tinc_q8_shift(*bias++, left, limit);
+        scaling->shift = (int16_t)(shift - q8_exponent(bits));
+        scaling->bias = half + (left > 0 ? q8_clamp(*bias++, most) * (1 << left)
+                                         : tinc_q8_shift(*bias++, left, limit));
     }
 }
 
 void tinc_q8_outputs(q8_activation *activation, const q8_scaling *scaling, int32_t *sums,
                      uint32_t n, int8_t *out) {
     const unsigned last = activation->shift;
-    const int32_t half = (int32_t)1 << (last - 1u);
     const q8_scaling *const end = scaling + n;
     for (; scaling < end; scaling++, sums++) {
         const int shift = scaling->shift;
         const int32_t t = shift > 0 && shift < 32
                               ? q8_clamp(q8_round(*sums, (unsigned)shift), 32767)
                               : tinc_q8_shift(*sums, -shift, 32767);
-        const int32_t v =
-            q8_activate(activation, (t * scaling->mantissa + (scaling->bias + half)) >> last);
+        const int32_t v = q8_activate(activation, (t * scaling->mantissa + scaling->bias) >> last);
         if (out != NULL) {
             *out++ = (int8_t)v;
         } else {
