@@ -202,7 +202,7 @@ static Q8_APART void update_pair(const q8_step *step, uint32_t first, int32_t d0
 /* The listed biases, by the gradients of the same numbers. */
 static Q8_APART void change_biases(int32_t *bias, const int32_t *gradient, int s,
                                    const uint16_t *list, uint32_t listed) {
-    for (; listed > 0; listed--, list++) {
+    for (const uint16_t *const end = list + listed; list < end; list++) {
         change_bias(&bias[*list], gradient[*list], s);
     }
 }
