@@ -11,12 +11,11 @@ static int check_input(tinc_net *net, const void *x, uint32_t n) {
     }
 #endif
     const int8_t *values = x;
-    for (uint32_t i = 0; i < n; i++) {
-        if (values[i] == -128) {
-            return tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
-        }
+    uint32_t i = 0;
+    while (i < n && values[i] != -128) {
+        i++;
     }
-    return TINC_OK;
+    return i == n ? TINC_OK : tinc_fail(net, TINC_E_SAMPLE_VALUE, i, 0, 0);
 }
 
 /* A layer's rows decide on those before them: what it needs of the layer before. */
@@ -66,7 +65,7 @@ static void run_stage(tinc_work *work, uint32_t stage) {
     }
 }
 
-const void *tinc_forward(tinc_work *work) {
+static const void *run_layers(tinc_work *work) {
     tinc_net *net = work->net;
     const uint32_t stage = net->header->stage_layers;
     uint32_t l = work->from;
@@ -89,20 +88,29 @@ const void *tinc_forward(tinc_work *work) {
     return net->fault.code == TINC_OK ? tinc_input(work, work->to) : NULL;
 }
 
+const void *tinc_forward(tinc_net *net, const void *x, int kind, void *scratch, size_t bytes,
+                         tinc_work *work) {
+    if (tinc_begin(net, x, kind, scratch, bytes, work)) {
+        return NULL;
+    }
+    const void *values = run_layers(work);
+    if (values == NULL) {
+        *work->busy = 0;
+    }
+    return values;
+}
+
 int tinc_extract(tinc_net *net, const void *x, void *features, uint32_t *macs, void *scratch,
                  size_t scratch_bytes) {
     tinc_work work;
-    const int error = tinc_begin(net, x, TINC_EXTRACT, scratch, scratch_bytes, &work);
-    if (error) {
-        return error;
+    const void *values = tinc_forward(net, x, TINC_EXTRACT, scratch, scratch_bytes, &work);
+    if (values == NULL) {
+        return net->fault.code;
     }
-    const void *values = tinc_forward(&work);
-    if (values != NULL) {
-        tinc_copy(features, values, (uint32_t)tinc_feature_bytes(net));
-    }
+    tinc_copy(features, values, (uint32_t)tinc_feature_bytes(net));
     *macs = work.forward;
     *work.busy = 0;
-    return net->fault.code;
+    return TINC_OK;
 }
 
 int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch,
@@ -112,14 +120,11 @@ int tinc_infer(tinc_net *net, const void *x, float *probabilities, void *scratch
         return tinc_fail(net, TINC_E_CLASS, 0, 0, 0);
     }
     tinc_work work;
-    const int error = tinc_begin(net, x, TINC_INFER, scratch, scratch_bytes, &work);
-    if (error) {
-        return error;
+    const void *logits = tinc_forward(net, x, TINC_INFER, scratch, scratch_bytes, &work);
+    if (logits == NULL) {
+        return net->fault.code;
     }
-    const void *logits = tinc_forward(&work);
-    const int result = logits == NULL
-                           ? net->fault.code
-                           : (int)TINC_CALL(net, probabilities(logits, classes, probabilities));
+    const uint32_t likeliest = TINC_CALL(net, probabilities(logits, classes, probabilities));
     *work.busy = 0;
-    return result;
+    return (int)likeliest;
 }

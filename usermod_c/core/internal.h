@@ -225,10 +225,12 @@ typedef struct {
     uint32_t from, to, input_from;
 } tinc_rows;
 
-/* Run the layers on work->x. Returns what the last gives, or NULL with the fault set when, in f32,
- * x or a layer has a value that is NaN or beyond 1e30 (with smaller ones no update can make a
- * weight infinite), or, in q8, x has a -128. */
-const void *tinc_forward(tinc_work *work);
+/* tinc_begin(), and the layers of that kind of work run on x. Returns what the last gives, or NULL
+ * with the fault set and the scratch released: also when, in f32, x or a layer has a value that is
+ * NaN or beyond 1e30 (with smaller ones no update can make a weight infinite), or, in q8, x has a
+ * -128. */
+const void *tinc_forward(tinc_net *net, const void *x, int kind, void *scratch, size_t bytes,
+                         tinc_work *work);
 
 /* ---- patch.c: what one output of a convolution sees, whatever the format ---- */
 

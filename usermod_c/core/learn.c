@@ -96,7 +96,8 @@ static void adjust_logits(const tinc_net *net, tinc_word *logits, uint32_t targe
     const tinc_state *state = net->state;
     const tinc_class_state *taught = tinc_class_states(net);
     const uint32_t by = tinc_bits_fixed(tinc_float_bits(state->logit_adjustment), LOGIT_POINT);
-    for (uint32_t cls = 0; cls < tinc_classes(net); cls++) {
+    const uint32_t classes = tinc_classes(net);
+    for (uint32_t cls = 0; cls < classes; cls++) {
         const uint32_t last = taught[cls].last;
         if (cls == target || (last > 0 && state->lessons - last < TINC_RECENT)) {
             continue;
@@ -123,32 +124,29 @@ static void count_lesson(tinc_net *net, uint32_t target, int trained) {
 static int step(tinc_net *net, const void *x, uint32_t target, int lesson, uint32_t *counts,
                 float *figures, void *scratch, size_t scratch_bytes) {
     tinc_work work;
-    const int error = tinc_begin(net, x, TINC_LEARN, scratch, scratch_bytes, &work);
-    if (error) {
-        return error;
+    const void *logits = tinc_forward(net, x, TINC_LEARN, scratch, scratch_bytes, &work);
+    if (logits == NULL) {
+        return net->fault.code;
     }
-    const void *logits = tinc_forward(&work);
-    if (logits != NULL) {
-        for (uint32_t i = 0; i < TINC_STEP_K + net->layer_count; i++) {
-            counts[i] = 0;
-        }
-        counts[TINC_STEP_PREDICTED] = predicted(net, logits);
-        if (lesson) {
-            adjust_logits(net, tinc_place(&work, net->layer_count - 1u, TINC_VALUES), target);
-        }
-        const int trained = TINC_CALL(net, loss(&work, logits, target, lesson, figures));
-        if (trained) {
-            backward(&work, counts);
-        }
-        if (lesson) {
-            count_lesson(net, target, trained);
-        }
-        counts[TINC_STEP_SKIPPED] = !trained;
-        counts[TINC_STEP_FORWARD] = work.forward;
-        counts[TINC_STEP_BACKWARD] = work.backward;
+    for (uint32_t i = 0; i < TINC_STEP_K + net->layer_count; i++) {
+        counts[i] = 0;
     }
+    counts[TINC_STEP_PREDICTED] = predicted(net, logits);
+    if (lesson) {
+        adjust_logits(net, tinc_place(&work, net->layer_count - 1u, TINC_VALUES), target);
+    }
+    const int trained = TINC_CALL(net, loss(&work, logits, target, lesson, figures));
+    if (trained) {
+        backward(&work, counts);
+    }
+    if (lesson) {
+        count_lesson(net, target, trained);
+    }
+    counts[TINC_STEP_SKIPPED] = !trained;
+    counts[TINC_STEP_FORWARD] = work.forward;
+    counts[TINC_STEP_BACKWARD] = work.backward;
     *work.busy = 0;
-    return logits == NULL ? net->fault.code : TINC_OK;
+    return TINC_OK;
 }
 
 int tinc_learn(tinc_net *net, const void *x, uint32_t target, uint32_t *counts, float *figures,
