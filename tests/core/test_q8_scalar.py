@@ -37,6 +37,7 @@ def declarations():
     work = re.search(r"typedef struct \{[^}]*\} tinc_work;", internal).group()
     calls = re.findall(r"^\w+ tinc_q8_(?:probabilities|loss|k)\(.*?;", internal, re.M | re.S)
     fixed = (CORE / "fixed.h").read_text(encoding="utf-8")
+    fixed = re.sub(r"^inline (.*?\)) \{.*?^\}", r"\1;", fixed, flags=re.M | re.S)
     fixed = re.sub(r"^(#|static inline[^}]*}).*\n", "", fixed, flags=re.M)
     words = "typedef uint32_t tinc_word;"
     return "\n".join([build.declarations(), work, *calls, words, fixed])

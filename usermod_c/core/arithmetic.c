@@ -61,27 +61,7 @@ uint32_t tinc_next(tinc_state *state) {
     return state->generator;
 }
 
-uint32_t tinc_bit_length(uint32_t x) {
-    const uint32_t lengths = 0x33332210u; /* of 0 to 7, four bits each */
-    uint32_t bits = 0;
-    if (x >> 16 != 0) {
-        x >>= 16;
-        bits = 16;
-    }
-    if (x >> 8 != 0) {
-        x >>= 8;
-        bits += 8;
-    }
-    if (x >> 5 != 0) {
-        x >>= 5;
-        bits += 5;
-    }
-    if (x >> 3 != 0) {
-        x >>= 3;
-        bits += 3;
-    }
-    return bits + (lengths >> 4u * x & 7u);
-}
+extern inline uint32_t tinc_bit_length(uint32_t x);
 
 uint32_t tinc_multiply_high(uint32_t a, uint32_t b) {
     const uint32_t a1 = a >> 16, a0 = a & 0xFFFFu, b1 = b >> 16, b0 = b & 0xFFFFu;

@@ -12,8 +12,29 @@
 #define FORMAT_CALL(net, call) q8_##call
 #endif
 
-/* Bits up to the highest that is set, 0 for 0. */
-uint32_t tinc_bit_length(uint32_t x);
+/* Bits up to the highest that is set, 0 for 0. Not static, so that it is a call where the compiler
+ * looks at size. */
+inline uint32_t tinc_bit_length(uint32_t x) {
+    const uint32_t lengths = 0x33332210u; /* of 0 to 7, four bits each */
+    uint32_t bits = 0;
+    if (x >> 16 != 0) {
+        x >>= 16;
+        bits = 16;
+    }
+    if (x >> 8 != 0) {
+        x >>= 8;
+        bits += 8;
+    }
+    if (x >> 5 != 0) {
+        x >>= 5;
+        bits += 5;
+    }
+    if (x >> 3 != 0) {
+        x >>= 3;
+        bits += 3;
+    }
+    return bits + (lengths >> 4u * x & 7u);
+}
 
 /* a b / 2^32, rounded down. */
 uint32_t tinc_multiply_high(uint32_t a, uint32_t b);

@@ -190,7 +190,8 @@ typedef struct {
 int tinc_begin(tinc_net *net, const void *x, int kind, void *scratch, size_t bytes,
                tinc_work *work);
 
-static inline tinc_tensor *tinc_tensor_of(const tinc_work *work, uint32_t l, unsigned role) {
+inline __attribute__((always_inline)) tinc_tensor *tinc_tensor_of(const tinc_work *work, uint32_t l,
+                                                                  unsigned role) {
     return &work->tensors[l * TINC_ROLES + role];
 }
 
@@ -199,8 +200,12 @@ static inline uint32_t tinc_backward_moment(const tinc_net *net, uint32_t l) {
     return 2u * net->layer_count - 1u - l;
 }
 
-/* Where a tensor lies, or NULL when there is none. */
-void *tinc_place(const tinc_work *work, uint32_t l, unsigned role);
+/* Where a tensor lies, or NULL when there is none. Not static, so that it is a call where the
+ * compiler looks at size. */
+inline void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
+    const tinc_tensor *tensor = tinc_tensor_of(work, l, role);
+    return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
+}
 
 /* What a layer takes: x, or the outputs of the layer before. */
 const void *tinc_input(const tinc_work *work, uint32_t l);

@@ -243,10 +243,8 @@ int tinc_begin(tinc_net *net, const void *x, int kind, void *scratch, size_t byt
     return TINC_OK;
 }
 
-void *tinc_place(const tinc_work *work, uint32_t l, unsigned role) {
-    const tinc_tensor *tensor = tinc_tensor_of(work, l, role);
-    return tensor->bytes == 0 ? NULL : work->scratch + tensor->offset;
-}
+extern inline tinc_tensor *tinc_tensor_of(const tinc_work *work, uint32_t l, unsigned role);
+extern inline void *tinc_place(const tinc_work *work, uint32_t l, unsigned role);
 
 const void *tinc_input(const tinc_work *work, uint32_t l) {
     return l == work->from ? work->x : tinc_place(work, l - 1, TINC_VALUES);
