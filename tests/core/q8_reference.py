@@ -143,7 +143,7 @@ class Q8:
         m, e = mantissa_and_exponent(self.image.scales(index)[unit])
         bias = int(self.image.bias(index)[unit])
         exponent = self.output_exponent(index)
-        last, limit = (14, 2**30 - 2**22) if self.is_last(index) else (22, 2**29)
+        last, limit = (14, 2**30 - 2**22) if self.is_last(index) else (21, 2**29)
         t = shifted(total, e + self.exponents[index - 1] - exponent + last, 32767)
         b = shifted(bias, last - 20 - exponent, limit)
         assert abs(t * m + b) + 2**21 < 2**31
@@ -196,7 +196,7 @@ class Q8:
         }[int(self.layers[index]["activation"])]
         both = TRAIN_WEIGHTS | TRAIN_BIAS
         widens = self.layers[index]["flags"] & both == both and high >= 127
-        if self.learning and widens and 32 * cut > v.size:
+        if self.learning and widens and 128 * cut > v.size:
             states = self.image.layer_states
             states["widened"][index] = min(30, states["widened"][index] + 1)
         if self.is_last(index):  # the engine keeps logits in steps of 2^-10

@@ -47,7 +47,7 @@ static void begin(const tinc_work *work, uint32_t l, q8_activation *activation) 
     activation->in = tinc_q8_input_exponent(work, l);
     activation->out = output_exponent(work, l);
     activation->cut = 0;
-    activation->shift = 22;
+    activation->shift = 21; /* one bit above int8: a bias below 0 may bring it back */
     activation->high = kind == TINC_RELU6 ? relu6_limit(activation->out) : 127;
     activation->low = kind == TINC_LINEAR ? -127 : 0;
     if (l + 1 == work->net->layer_count) { /* logits: more bits */
@@ -63,7 +63,7 @@ static void end(tinc_work *work, uint32_t l, const q8_activation *activation) {
     const uint8_t both = TINC_TRAIN_WEIGHTS | TINC_TRAIN_BIAS;
     tinc_tensor_of(work, l, TINC_VALUES)->exponent = (int16_t)activation->out;
     if (work->learning && (layer->flags & both) == both && activation->high >= 127 &&
-        activation->cut > tinc_layer_outputs(layer) >> 5) {
+        activation->cut > tinc_layer_outputs(layer) >> 7) {
         tinc_layer_state *state = &tinc_layer_states(work->net)[l];
         state->widened += state->widened < TINC_MOST_WIDENED;
     }
@@ -74,7 +74,7 @@ static void end(tinc_work *work, uint32_t l, const q8_activation *activation) {
 void tinc_q8_scalings(const q8_activation *activation, uint32_t row, uint32_t n,
                       q8_scaling *scaling) {
     const int last = (int)activation->shift, left = last - 20 - activation->out;
-    const int32_t limit = last == 22 ? (int32_t)1 << 29 : ((int32_t)1 << 30) - ((int32_t)1 << 22);
+    const int32_t limit = last == 21 ? (int32_t)1 << 29 : ((int32_t)1 << 30) - ((int32_t)1 << 22);
     const int32_t most =
         left > 0 ? limit >> left : limit; /* steps are at least 2^-24: no bit is lost */
     const int32_t half = (int32_t)1 << (last - 1);
