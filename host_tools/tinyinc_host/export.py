@@ -63,7 +63,7 @@ def start_stream(net: tinyinc.Net) -> None:
     """Make a network that was trained elsewhere begin a stream of its own: none of its classes has
     been in it yet, so that lessons spare those they know nothing of."""
     state = net.sections[image.STATE]
-    classes = struct.unpack_from("<I", state, 80)[0]
+    classes = image.get(state, image.STATE_FIELDS["classes_offset"])
     for cls in range(net.class_capacity):
         struct.pack_into("<I", state, classes + 8 * cls, 0)
 

@@ -73,7 +73,7 @@ def quantise(net: tinyinc.Net, samples: np.ndarray) -> tinyinc.Net:
         front=front,
     )
     image.put_setting(state, "learning_rate", power_of_two(image.setting(state, "learning_rate")))
-    layers_at = image.get(state, (76, "<I"))
+    layers_at = image.get(state, image.STATE_FIELDS["layers_offset"])
     state[layers_at : layers_at + 8 * net.layer_count] = bytes(8 * net.layer_count)
     made[image.STATE][:] = state
     if net.memory.count:
@@ -112,6 +112,8 @@ def _carry_memory(net: tinyinc.Net, made: tuple[bytearray, ...]) -> None:
     x = np.float32(before.offset) + np.float32(before.step) * before.samples[: net.memory.count]
     remember(made, x, before.classes[: len(x)])
     after.weights[:] = before.weights
-    unit = (before.step / after.step) ** 2  # of the mean squared distance, which is in steps
-    distance = image.get(net.sections[image.STATE], (92, "<I"))
-    image.put(made[image.STATE], (92, "<I"), min(round(distance * unit), 2**32 - 1))
+    unit = (before.step / after.step) ** 2  # of squared distances, which are in steps
+    for name in ("distance", "far"):
+        field = image.STATE_FIELDS[name]
+        distance = image.get(net.sections[image.STATE], field)
+        image.put(made[image.STATE], field, min(round(distance * unit), 2**32 - 1))

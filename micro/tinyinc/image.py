@@ -41,6 +41,15 @@ TRAIN_WEIGHTS = 1
 
 RULES = ("full", "static", "tinyprop", "tinyprop2", "sampled")
 
+STATE_FIELDS = {
+    "lessons": (12, "<I"),
+    "layers_offset": (76, "<I"),
+    "classes_offset": (80, "<I"),
+    "labels_offset": (84, "<I"),
+    "distance": (92, "<I"),
+    "far": (108, "<I"),
+}
+
 # What a user may set: name -> (offset in the state, struct format, lowest, highest, default)
 SETTINGS = {
     "replay": (3, "B", 0, 255, 2),
@@ -359,7 +368,9 @@ def empty_state(layers, classes, label_bytes, seed, q8):
     state = bytearray(_round_up(labels + label_bytes * classes))
     generator = (seed * 2654435761 + 1) & 0xFFFFFFFF or 1
     pack_into("<BBBBII", state, 0, RULES.index("sampled"), 0, label_bytes, 0, classes, generator)
-    pack_into("<3I", state, 76, STATE_BYTES, class_states, labels)
+    put(state, STATE_FIELDS["layers_offset"], STATE_BYTES)
+    put(state, STATE_FIELDS["classes_offset"], class_states)
+    put(state, STATE_FIELDS["labels_offset"], labels)
     for name in SETTINGS:
         put(state, SETTINGS[name], SETTINGS[name][4])
     if q8:

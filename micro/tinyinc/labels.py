@@ -6,6 +6,8 @@ is settled by the first label.
 
 from struct import pack, unpack_from
 
+from . import image
+
 TEXT, INTEGER = 0, 1
 MOST_SHOWN = 40
 
@@ -23,7 +25,7 @@ class Labels:
     def __init__(self, state, classes):
         self.state = state
         self._slot_bytes = state[2]
-        self._offset = unpack_from("<I", state, 84)[0]
+        self._offset = image.get(state, image.STATE_FIELDS["labels_offset"])
         self.names = []
         self.index = {}
         for cls in range(classes):

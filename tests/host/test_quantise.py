@@ -74,6 +74,20 @@ def test_a_memory_of_4_bits_stays_one(digits, both):
     np.testing.assert_allclose(x[:20], y[:20], atol=1 / 30 + 1 / 127)
 
 
+def test_distances_stay(both):
+    """What is usual, and what would be new, is as far away as before; in other steps."""
+    net, _ = both
+    fields = [image.STATE_FIELDS[name] for name in ("distance", "far")]
+    usual = [0.04, 0.16]  # squared
+    for field, squared in zip(fields, usual, strict=True):
+        step = memory_arrays(net.sections[image.MEMORY]).step
+        image.put(net.sections[image.STATE], field, round(squared / step**2))
+    made = quantise(net, np.zeros((1, net.inputs)))
+    step = memory_arrays(made.sections[image.MEMORY]).step
+    found = [step**2 * image.get(made.sections[image.STATE], field) for field in fields]
+    np.testing.assert_allclose(found, usual, rtol=0.01)
+
+
 def step_of(net):
     return image.get(net.sections[image.STRUCTURE], image.HEADER["input_step"])
 

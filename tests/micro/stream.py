@@ -54,7 +54,7 @@ def with_clock(clock, call, *args):
 
 
 def lessons_of(net):
-    return image.get(net.sections[image.STATE], (12, "<I"))
+    return image.get(net.sections[image.STATE], image.STATE_FIELDS["lessons"])
 
 
 def test_consolidate_does_what_it_is_told():

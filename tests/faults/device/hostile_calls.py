@@ -224,7 +224,7 @@ def test_threads():
 
 def lessons_of(net):
     """Lessons that the network has counted."""
-    return tinyinc.image.get(net.sections[4], (12, "<I"))
+    return tinyinc.image.get(net.sections[4], tinyinc.image.STATE_FIELDS["lessons"])
 
 
 # ---- after deinit() ----

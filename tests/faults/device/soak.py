@@ -61,7 +61,7 @@ def main():
         heap[part] = gc.mem_alloc()
     engine.check(tinyinc.load(path).sections)
     units = tinyinc.image.active(net.sections[0], 0)
-    print("lessons\t%d" % tinyinc.image.get(net.sections[4], (12, "<I")))
+    print("lessons\t%d" % tinyinc.image.get(net.sections[4], tinyinc.image.STATE_FIELDS["lessons"]))
     print("accuracy at first\t%f" % (found[0] / ASKED))
     print("accuracy\t%f" % (found[PARTS - 1] / ASKED))
     print("heap\t%d" % max(heap))
