@@ -193,7 +193,6 @@ SETUPS = {
         memory_bits=4,
         consolidation=0,
         tinyinc={"replay": 1, "input_threshold": 0.2},
-        under={"a": {"replay": 0}},
     ),
     "cifar10": _photos(
         "cifar10_2000pc",
