@@ -21,13 +21,13 @@ from tinyinc_host import data, front, network
 from tinyinc_host.cli import run
 from tinyinc_host.data import Dataset
 from tinyinc_host.export import with_memory
+from tinyinc_host.learning.protocols import class_after_class
 from tinyinc_host.pretrain import Schedule, accuracy
 from tinyinc_host.quantise import quantise
 from tinyinc_host.report import Result as Figure
 from tinyinc_host.report import at_least, progress_bars, write
 from tinyinc_host.simulate import ROOT
 
-CLASSES_AT_ONCE = 2
 HIDDEN = 64
 CALIBRATION = 500  # first samples of the stream: all that is known when the board is set up
 CONSOLIDATION = 0.3  # lessons of it after the stream, as a share of the stream's
@@ -47,16 +47,6 @@ class Result:
     frozen_bytes: int  # which may stay in flash
     image_bytes: int
     scratch_bytes: int
-
-
-def stream(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Positions of all samples, two classes at a time."""
-    generator = np.random.default_rng(seed)
-    classes = generator.permutation(np.unique(labels))
-    groups = [classes[i : i + CLASSES_AT_ONCE] for i in range(0, len(classes), CLASSES_AT_ONCE)]
-    return np.concatenate(
-        [generator.permutation(np.flatnonzero(np.isin(labels, g))) for g in groups]
-    )
 
 
 def board_network(
@@ -96,7 +86,7 @@ def measure(
     training samples' in 8 bits a value."""
     memory_bytes = int(memory_share * dataset.train_samples.size)
     dataset = front.fit(dataset, front_end)
-    order = stream(dataset.train_labels, seed)
+    order = class_after_class(dataset.train_labels, seed)
     few = dataset.train_samples[order[:CALIBRATION]]
     real = board_network(front_end, dataset, memory_bytes, few, seed)
     lessons = front.feature_dataset(real, dataset)

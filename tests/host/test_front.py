@@ -10,6 +10,7 @@ from device_scripts import output
 from tinyinc import image
 from tinyinc_host import bench_front, data, demo, front, network
 from tinyinc_host.export import fill_memory, memory_arrays, with_memory
+from tinyinc_host.learning import protocols
 from tinyinc_host.picture import draw
 from tinyinc_host.pretrain import Schedule, accuracy, pretrain
 from tinyinc_host.quantise import quantise
@@ -155,7 +156,7 @@ def test_learning_features_is_learning_behind_the_front_end(trained, fine):
 
 def test_what_the_benchmark_measures(trained, fine):
     """On its head alone, in integers: the whole network does the same, lesson by lesson."""
-    order = bench_front.stream(fine.train_labels, 1)
+    order = protocols.class_after_class(fine.train_labels, 1)
     assert sorted(order) == list(range(len(order)))
     assert len(set(fine.train_labels[order[:54]])) == 2 and len(order) == 81
     real = bench_front.board_network(trained, fine, 400, fine.train_samples[order[:54]], 1)

@@ -65,13 +65,19 @@ def test_part(dataset: Dataset) -> Part:
 # ---- b and c ----
 
 
-def class_incremental(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
+def class_after_class(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Positions of all samples, two classes at a time."""
     generator = np.random.default_rng(seed)
-    train = train_part(dataset)
-    classes = generator.permutation(np.unique(train.labels))
+    classes = generator.permutation(np.unique(labels))
     groups = [classes[i : i + CLASSES_AT_ONCE] for i in range(0, len(classes), CLASSES_AT_ONCE)]
-    order = [generator.permutation(np.flatnonzero(np.isin(train.labels, g))) for g in groups]
-    return [Course(train.take(np.concatenate(order)), {"all": test_part(dataset)})]
+    order = [generator.permutation(np.flatnonzero(np.isin(labels, g))) for g in groups]
+    return np.concatenate(order)
+
+
+def class_incremental(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
+    train = train_part(dataset)
+    order = class_after_class(train.labels, seed)
+    return [Course(train.take(order), {"all": test_part(dataset)})]
 
 
 def from_scratch(dataset: Dataset, drift: str, seed: int, validation: bool) -> list[Course]:
