@@ -37,9 +37,8 @@ from rich.progress import Progress, TimeRemainingColumn
 from scipy.special import stdtrit
 
 import tinyinc
-from tinyinc_host import data, network, pretrain
+from tinyinc_host import cli, data, network, pretrain
 from tinyinc_host.bench import FOLDER
-from tinyinc_host.cli import refuse
 from tinyinc_host.network import conv, dense, max_pool
 from tinyinc_host.report import Result, at_least, at_most, progress_bars, write
 
@@ -612,9 +611,4 @@ def measure(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (OSError, ValueError) as error:
-        sys.exit(refuse(str(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    cli.run(lambda: main(sys.argv[1:]))

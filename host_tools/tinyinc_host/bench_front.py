@@ -12,13 +12,11 @@ from array import array
 from dataclasses import dataclass
 
 import numpy as np
-import typer
 from rich.console import Console
 
 import tinyinc
 from tinyinc import image
-from tinyinc_host import data, front, network
-from tinyinc_host.cli import run
+from tinyinc_host import cli, data, front, network
 from tinyinc_host.data import Dataset
 from tinyinc_host.export import with_memory
 from tinyinc_host.learning.protocols import class_after_class
@@ -164,6 +162,4 @@ def results_of(found: list[Result]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    app = typer.Typer()
-    app.command()(main)
-    run(app)
+    cli.run(main)

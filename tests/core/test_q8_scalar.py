@@ -1,7 +1,6 @@
 """What an integer-only core does beside its layers: numbers, samples, the loss, the rules, the
 memory, and capacity, each against float64 or exact fractions, with the error that the C states."""
 
-import importlib.util
 import re
 import subprocess
 from fractions import Fraction
@@ -10,7 +9,7 @@ from math import floor, log2
 import cffi
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, module_at
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -29,10 +28,7 @@ ratios = st.floats(0, 1, width=32)
 
 def declarations():
     """What cffi is to know: the public header, fixed.h, and the parts of internal.h at hand."""
-    path = ROOT / "host_tools" / "_tinyinc" / "build.py"
-    spec = importlib.util.spec_from_file_location("core_build", path)
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    build = module_at(ROOT / "host_tools" / "_tinyinc" / "build.py")
     internal = (CORE / "internal.h").read_text(encoding="utf-8")
     work = re.search(r"typedef struct \{[^}]*\} tinc_work;", internal).group()
     calls = re.findall(r"^\w+ tinc_q8_(?:probabilities|loss|k)\(.*?;", internal, re.M | re.S)

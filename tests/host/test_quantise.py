@@ -76,7 +76,7 @@ def test_a_memory_of_4_bits_stays_one(digits, both):
 
 def test_distances_stay(both):
     """What is usual, and what would be new, is as far away as before; in other steps."""
-    net, _ = both
+    net = tinyinc.Net(tuple(map(bytearray, both[0].sections)))
     fields = [image.STATE_FIELDS[name] for name in ("distance", "far")]
     usual = [0.04, 0.16]  # squared
     for field, squared in zip(fields, usual, strict=True):
