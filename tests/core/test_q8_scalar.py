@@ -10,7 +10,7 @@ import cffi
 import numpy as np
 import pytest
 from conftest import ROOT, module_at
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import images
@@ -35,6 +35,8 @@ def declarations():
     fixed = (CORE / "fixed.h").read_text(encoding="utf-8")
     fixed = re.sub(r"^inline (.*?\)) \{.*?^\}", r"\1;", fixed, flags=re.M | re.S)
     fixed = re.sub(r"^(#|static inline[^}]*}).*\n", "", fixed, flags=re.M)
+    layers = (CORE / "q8.h").read_text(encoding="utf-8")
+    calls += re.findall(r"^\w+ tinc_q8_shift\(.*?;", layers, re.M)
     words = "typedef uint32_t tinc_word;"
     return "\n".join([build.declarations(), work, *calls, words, fixed])
 
@@ -94,6 +96,14 @@ def test_divide(core, high, low, divisor):
 @given(x=st.one_of(words, st.integers(0, 32).map(lambda bit: (1 << bit) - 1)))
 def test_bit_length(core, x):
     assert core.tinc_bit_length(x) == x.bit_length()
+
+
+@given(v=st.integers(-(2**31) + 1, 2**31 - 1), s=st.integers(1, 31))
+@example(v=2**31 - 1, s=1)
+@example(v=-(2**31) + 1, s=1)
+def test_shift_rounds_to_the_nearest(core, v, s):
+    limit = 2**31 - 1
+    assert core.tinc_q8_shift(v, -s, limit) == (v + (1 << s - 1)) >> s
 
 
 @given(m=positive, e=st.integers(-150, 94))

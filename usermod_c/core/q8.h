@@ -14,9 +14,10 @@
 
 /* ---- q8_layers.c: numbers ---- */
 
-/* v / 2^s, rounded to nearest, halves up; s in 1..31, v below 2^31 - 1. */
+/* v / 2^s, rounded to nearest, halves up; s in 1..31. */
 static inline int32_t q8_round(int32_t v, unsigned s) {
-    return ((v >> (s - 1u)) + 1) >> 1;
+    const int32_t twice = v >> (s - 1u);
+    return twice - (twice >> 1); /* 1 more, halved, but nothing runs over */
 }
 
 static inline int32_t q8_clamp(int32_t v, int32_t limit) {

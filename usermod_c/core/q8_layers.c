@@ -166,8 +166,7 @@ void tinc_q8_settle(tinc_work *work, uint32_t l) {
     }
     tensor->exponent = (int16_t)(tensor->exponent - shift);
     for (uint32_t i = 0; i < n; i++) { /* rounding up must not make a bit more */
-        delta[i] = shift > 0 ? delta[i] * (1 << shift)
-                             : q8_clamp(q8_round(delta[i], (unsigned)-shift), 32767);
+        delta[i] = shift > 0 ? delta[i] * (1 << shift) : tinc_q8_shift(delta[i], shift, 32767);
     }
 }
 
